@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Attachment records. See attach.h. */
+#include <errno.h>
+#include <string.h>
+
+#include "attach.h"
+
+static bool segment_in(struct txn *t, int id, struct row *r)
+{
+	r->kind = KIND_SHM;
+	r->index = ID_INDEX(id);
+	for (int c = 0; c < ROW_CELLS; c++)
+		r->v[c] = area_value(t->area, row_cell(KIND_SHM, r->index, c));
+	return ROW_STATE(r->v[R_STATE]) != ROW_FREE && ROW_SEQ(r->v[R_STATE]) == ID_SEQ(id);
+}
+
+/* A free record: from the free list, or the next that was never used. */
+static int take_record(struct ipc_ns *ns, struct txn *t, uint32_t *record)
+{
+	uint32_t free = area_value(t->area, G_ATT_FREE), high = area_value(t->area, G_ATT_HIGH);
+
+	if (free && free <= ATT_MAX) {
+		*record = free;
+		txn_set(t, G_ATT_FREE, area_value(t->area, att_cell(free - 1, A_NEXT)));
+		return 0;
+	}
+	if (high >= ATT_MAX || file_fence(area_cell(&ns->reg, att_cell(high, 0)), 8 * ATT_CELLS))
+		return -ENOMEM;
+	*record = high + 1;
+	txn_set(t, G_ATT_HIGH, high + 1);
+	return 0;
+}
+
+int attach_add(struct ipc_ns *ns, int who, uint32_t tag, int id, pid_t pid, uint32_t *record)
+{
+	uint32_t base = row_cell(KIND_SHM, ID_INDEX(id), 0), head = att_head(SLOT_OF(tag));
+	struct row r;
+	struct txn t;
+	int e;
+
+	if (file_fence(area_cell(&ns->reg, head), 8))
+		return -ENOMEM;
+	do {
+		txn_begin(&t, &ns->reg, (uint32_t)who);
+		e = segment_in(&t, id, &r) ? take_record(ns, &t, record) : -EIDRM;
+		if (e) {
+			if (txn_valid(&t))
+				return e;
+			t.too_long = true;
+			continue;
+		}
+		txn_set(&t, att_cell(*record - 1, A_SEG), r.index + 1);
+		txn_set(&t, att_cell(*record - 1, A_COUNT), ROW_SEQ(r.v[R_STATE]));
+		txn_set(&t, att_cell(*record - 1, A_NEXT), area_value(t.area, head));
+		txn_set(&t, head, *record);
+		txn_set(&t, base + R_NATTCH, r.v[R_NATTCH] + 1);
+		txn_set(&t, base + R_ATIME, now_seconds());
+		txn_set(&t, base + R_LPID, (uint32_t)pid);
+	} while (!txn_commit(&t));
+	return 0;
+}
+
+/* The cell that points at the record in its slot's list; 0 if it is not there. */
+static uint32_t find_record(struct txn *t, uint32_t tag, uint32_t record)
+{
+	uint32_t at = att_head(SLOT_OF(tag));
+
+	for (uint32_t steps = 0; steps < ATT_MAX; steps++) {
+		uint32_t next = area_value(t->area, at);
+
+		if (next == record)
+			return at;
+		if (!next || next > ATT_MAX)
+			return 0;
+		at = att_cell(next - 1, A_NEXT);
+	}
+	return 0;
+}
+
+static void drop_entries(struct ipc_ns *ns, struct txn *t, uint32_t link, uint32_t record, pid_t pid, struct row *r,
+			 bool *freed)
+{
+	uint32_t seg = area_value(t->area, att_cell(record - 1, A_SEG)) - 1, base = row_cell(KIND_SHM, seg, 0);
+	uint32_t seq = area_value(t->area, att_cell(record - 1, A_COUNT));
+
+	(void)ns;
+	*freed = false;
+	txn_set(t, link, area_value(t->area, att_cell(record - 1, A_NEXT)));
+	txn_set(t, att_cell(record - 1, A_NEXT), area_value(t->area, G_ATT_FREE));
+	txn_set(t, att_cell(record - 1, A_SEG), 0);
+	txn_set(t, G_ATT_FREE, record);
+	if (seg >= IPCMNI || !segment_in(t, (int)(seg + seq * IPCMNI), r))
+		return;
+	txn_set(t, base + R_NATTCH, r->v[R_NATTCH] - 1);
+	txn_set(t, base + R_DTIME, now_seconds());
+	txn_set(t, base + R_LPID, (uint32_t)pid);
+	*freed = ROW_STATE(r->v[R_STATE]) == ROW_DEST && r->v[R_NATTCH] == 1;
+	if (*freed)
+		row_free_entries(t, r);
+}
+
+/* The memory of a segment whose row is free now. */
+static void free_segment(struct ipc_ns *ns, int who, const struct row *r)
+{
+	char name[24];
+
+	object_removing(ns, KIND_SHM, r->v[R_FILE]);
+	object_name(name, KIND_SHM, (int)r->v[R_FILE]);
+	file_remove(ns, name);
+	object_made(ns);
+	registry_sync(ns, who);
+}
+
+void attach_drop(struct ipc_ns *ns, int who, uint32_t tag, uint32_t record, pid_t pid)
+{
+	struct row r;
+	struct txn t;
+	bool freed;
+
+	do {
+		txn_begin(&t, &ns->reg, (uint32_t)who);
+		uint32_t link = find_record(&t, tag, record);
+
+		if (!link) {
+			if (txn_valid(&t))
+				return;
+			t.too_long = true;
+			continue;
+		}
+		drop_entries(ns, &t, link, record, pid, &r, &freed);
+	} while (!txn_commit(&t));
+	if (freed)
+		free_segment(ns, who, &r);
+}
+
+void attach_drop_all(struct ipc_ns *ns, int who, uint32_t tag, pid_t pid)
+{
+	uint32_t head = att_head(SLOT_OF(tag));
+	struct slot_row *s = &ns->slots->row[SLOT_OF(tag)];
+
+	if (file_fence(area_cell(&ns->reg, head), 8))
+		return;
+	for (;;) {
+		struct row r;
+		struct txn t;
+		bool freed, over;
+
+		txn_begin(&t, &ns->reg, (uint32_t)who);
+		uint32_t record = area_value(t.area, head);
+
+		/* Somebody else may have reaped the slot, and given it away, since we asked. */
+		over = !record || record > ATT_MAX || TAG(SLOT_OF(tag), WORD_GEN(atomic_load(&s->word))) != tag;
+		if (over) {
+			if (txn_valid(&t))
+				return;
+			continue;
+		}
+		drop_entries(ns, &t, head, record, pid, &r, &freed);
+		if (txn_commit(&t) && freed)
+			free_segment(ns, who, &r);
+	}
+}
+
+int attach_fork_prepare(struct ipc_ns *ns, int who)
+{
+	uint32_t tag = TAG(ns->fork_slot, WORD_GEN(atomic_load(&ns->slots->row[ns->fork_slot].word)));
+
+	for (uint32_t i = 0; i < ns->att_count; i++)
+		if (ns->att[i].addr && attach_add(ns, who, tag, ns->att[i].id, ns->pid, &ns->att[i].fork_record))
+			return -ENOMEM;
+	return 0;
+}
+
+void attach_fork_child(struct ipc_ns *ns)
+{
+	for (uint32_t i = 0; i < ns->att_count; i++)
+		ns->att[i].record = ns->att[i].fork_record;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Attachments as the registry counts them: a record for each mapping of a segment, in a list of its slot, and the
+ * segment's nattch. Both change in one operation, so that nattch is always the number of records.
+ */
+#ifndef IPC_ATTACH_H
+#define IPC_ATTACH_H
+
+#include "registry.h"
+#include "slot.h"
+
+/* Count a mapping of segment id for the slot; its record. -EINVAL, -EIDRM when the segment is gone. */
+int attach_add(struct ipc_ns *ns, int who, uint32_t tag, int id, pid_t pid, uint32_t *record);
+
+/* Take one back. The last one of a removed segment frees it. */
+void attach_drop(struct ipc_ns *ns, int who, uint32_t tag, uint32_t record, pid_t pid);
+
+/* All that a slot has (it is dead, or has called exec). */
+void attach_drop_all(struct ipc_ns *ns, int who, uint32_t tag, pid_t pid);
+
+/* fork: the same attachments for the child's slot. */
+int attach_fork_prepare(struct ipc_ns *ns, int who);
+void attach_fork_child(struct ipc_ns *ns);
+
+#endif

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* semget, semop, semtimedop, semctl. */
+#include <stdarg.h>
+#include <string.h>
+#include <sys/sem.h>
+
+#include "call.h"
+#include "libipc.h"
+#include "obj_sem.h"
+
+#ifndef SEM_STAT_ANY
+#define SEM_STAT_ANY 20
+#endif
+
+union semun {
+	int val;
+	struct semid_ds *buf;
+	unsigned short *array;
+	struct seminfo *info;
+};
+
+static int new_set(struct get *g, struct ipc_ns *ns, uint32_t *file)
+{
+	if (!g->size)
+		return -EINVAL;
+	if (area_value(&ns->reg, G_SEMS) + g->size > registry_limit(ns, LIM_SEMMNS))
+		return -ENOSPC;
+	g->row_size = (uint32_t)g->size;
+	return sem_set_create(ns, (uint32_t)g->size, file);
+}
+
+int ipc_semget(ipc_ns *ns, key_t key, int nsems, int flags)
+{
+	struct get g = { .kind = KIND_SEM, .key = key, .flags = flags, .size = (uint64_t)nsems, .create = new_set };
+	int who = ns_enter(ns);
+
+	if (who >= 0 && (nsems < 0 || (uint64_t)nsems > registry_limit(ns, LIM_SEMMSL)))
+		who = -EINVAL;
+	return (int)call_result(who < 0 ? who : call_get(ns, who, &g));
+}
+
+static int check_sops(struct ipc_ns *ns, int id, const struct sembuf *sops, size_t nsops, uint32_t *want,
+		      uint32_t *max)
+{
+	*want = 0444;
+	*max = 0;
+	if (nsops < 1 || id < 0)
+		return -EINVAL;
+	if (nsops > 1 && nsops > registry_limit(ns, LIM_SEMOPM))
+		return -E2BIG;
+	if (call_bad_pointer(sops, nsops * sizeof *sops))
+		return -EFAULT;
+	for (size_t i = 0; i < nsops; i++) {
+		if (sops[i].sem_num > *max)
+			*max = sops[i].sem_num;
+		if (sops[i].sem_op)
+			*want = 0222;
+	}
+	return 0;
+}
+
+static void add_deadline(const struct timespec *timeout, struct timespec *deadline)
+{
+	clock_gettime(CLOCK_MONOTONIC, deadline);
+	if (__builtin_add_overflow(deadline->tv_sec, timeout->tv_sec, &deadline->tv_sec))
+		deadline->tv_sec = INT64_MAX - 1;
+	deadline->tv_nsec += timeout->tv_nsec;
+	if (deadline->tv_nsec >= 1000000000) {
+		deadline->tv_nsec -= 1000000000;
+		deadline->tv_sec++;
+	}
+}
+
+static int operate(struct ipc_ns *ns, int id, struct sembuf *sops, size_t nsops, const struct timespec *timeout)
+{
+	struct timespec deadline;
+	uint32_t want, max, nsems;
+	int who = ns_enter(ns), e;
+	struct obj *o;
+
+	if (who < 0)
+		return who;
+	if (timeout && call_bad_pointer(timeout, sizeof *timeout))
+		return -EFAULT;
+	e = check_sops(ns, id, sops, nsops, &want, &max);
+	if (e)
+		return e;
+	if (timeout && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000))
+		return -EINVAL;
+	e = registry_permit(ns, KIND_SEM, id, 0, &nsems);
+	if (e)
+		return e;
+	if (max >= nsems)
+		return -EFBIG;
+	e = registry_permit(ns, KIND_SEM, id, want, &nsems);
+	if (!e)
+		e = object_open(ns, KIND_SEM, id, who, &o);
+	if (e)
+		return e;
+	if (timeout)
+		add_deadline(timeout, &deadline);
+	return sem_set_operate(ns, who, o, sops, (uint32_t)nsops, timeout ? &deadline : NULL);
+}
+
+int ipc_semop(ipc_ns *ns, int id, struct sembuf *sops, size_t nsops)
+{
+	return (int)call_result(operate(ns, id, sops, nsops, NULL));
+}
+
+int ipc_semtimedop(ipc_ns *ns, int id, struct sembuf *sops, size_t nsops, const struct timespec *timeout)
+{
+	return (int)call_result(operate(ns, id, sops, nsops, timeout));
+}
+
+static int sem_stat(struct ipc_ns *ns, int who, int id, int cmd, struct semid_ds *buf)
+{
+	struct sem_times times;
+	struct obj *o;
+	struct row r;
+	int e = call_stat_row(ns, KIND_SEM, id, cmd != IPC_STAT, cmd == SEM_STAT_ANY, &r);
+
+	if (!e)
+		e = object_open(ns, KIND_SEM, row_id(&r), who, &o);
+	if (!e)
+		e = sem_set_times(ns, who, o, &times);
+	if (e)
+		return e;
+	if (call_bad_pointer(buf, sizeof *buf))
+		return -EFAULT;
+	memset(buf, 0, sizeof *buf);
+	call_fill_perm(&buf->sem_perm, &r);
+	buf->sem_nsems = r.v[R_SIZE];
+	buf->sem_otime = times.otime;
+	buf->sem_ctime = times.ctime > r.v[R_CTIME] ? times.ctime : r.v[R_CTIME];
+	return cmd == IPC_STAT ? 0 : row_id(&r);
+}
+
+static int sem_info(struct ipc_ns *ns, int cmd, struct seminfo *i)
+{
+	uint32_t in_use, max = registry_max_index(ns, KIND_SEM, &in_use);
+
+	if (call_bad_pointer(i, sizeof *i))
+		return -EFAULT;
+	memset(i, 0, sizeof *i);
+	i->semmni = (int)registry_limit(ns, LIM_SEMMNI);
+	i->semmns = i->semmap = i->semmnu = (int)registry_limit(ns, LIM_SEMMNS);
+	i->semmsl = (int)registry_limit(ns, LIM_SEMMSL);
+	i->semopm = i->semume = (int)registry_limit(ns, LIM_SEMOPM);
+	i->semusz = cmd == SEM_INFO ? (int)in_use : 20;
+	i->semvmx = SEMVMX;
+	i->semaem = cmd == SEM_INFO ? (int)area_value(&ns->reg, G_SEMS) : SEMVMX;
+	return (int)max;
+}
+
+static int sem_set(struct ipc_ns *ns, int who, int id, const struct semid_ds *buf)
+{
+	struct cold c;
+	struct row r;
+	int e;
+
+	if (call_bad_pointer(buf, sizeof *buf))
+		return -EFAULT;
+	e = call_owned_row(ns, KIND_SEM, id, &r);
+	if (e)
+		return e;
+	if (buf->sem_perm.uid == (uid_t)-1 || buf->sem_perm.gid == (gid_t)-1)
+		return -EINVAL;
+	cold_enter(ns, &c);
+	e = registry_set_perm(ns, who, &r, buf->sem_perm.uid, buf->sem_perm.gid, buf->sem_perm.mode, 0);
+	if (!e)
+		e = registry_sync(ns, who);
+	cold_leave(ns, &c);
+	return e;
+}
+
+static int sem_remove(struct ipc_ns *ns, int who, int id)
+{
+	char name[24];
+	struct cold c;
+	struct obj *o = NULL;
+	struct row r;
+	int e = call_owned_row(ns, KIND_SEM, id, &r), opened;
+
+	if (e)
+		return e;
+	opened = object_open(ns, KIND_SEM, id, who, &o);
+	cold_enter(ns, &c);
+	object_removing(ns, KIND_SEM, r.v[R_FILE]);
+	e = registry_remove(ns, who, &r, false);
+	if (!e) {
+		if (!opened)
+			sem_set_close(ns, who, o);
+		object_name(name, KIND_SEM, (int)r.v[R_FILE]);
+		file_remove(ns, name);
+	}
+	object_made(ns);
+	if (!e)
+		e = registry_sync(ns, who);
+	cold_leave(ns, &c);
+	return e;
+}
+
+/* GETVAL and its like: one semaphore, or all of them. */
+static int sem_values(struct ipc_ns *ns, int who, int id, int num, int cmd, union semun arg)
+{
+	bool set = cmd == SETVAL || cmd == SETALL, all = cmd == GETALL || cmd == SETALL;
+	uint32_t nsems;
+	struct obj *o;
+	int e;
+
+	if (cmd == SETVAL && (arg.val < 0 || arg.val > SEMVMX))
+		return -ERANGE;
+	e = registry_permit(ns, KIND_SEM, id, 0, &nsems);
+	if (e)
+		return e;
+	if (!all && set && (num < 0 || (uint32_t)num >= nsems))
+		return -EINVAL;
+	e = registry_permit(ns, KIND_SEM, id, set ? 0222 : 0444, &nsems);
+	if (e)
+		return e;
+	if (!all && !set && (num < 0 || (uint32_t)num >= nsems))
+		return -EINVAL;
+	if (all && call_bad_pointer(arg.array, nsems * sizeof(short)))
+		return -EFAULT;
+	if (cmd == SETALL)
+		for (uint32_t i = 0; i < nsems; i++)
+			if (arg.array[i] > SEMVMX)
+				return -ERANGE;
+	e = object_open(ns, KIND_SEM, id, who, &o);
+	if (e)
+		return e;
+	if (cmd == SETVAL)
+		return sem_set_setval(ns, who, o, (uint32_t)num, arg.val);
+	if (cmd == SETALL)
+		return sem_set_setall(ns, who, o, arg.array);
+	if (cmd == GETALL)
+		return sem_set_getall(ns, who, o, arg.array);
+	return sem_set_query(ns, who, o, (uint32_t)num, cmd);
+}
+
+static int control(struct ipc_ns *ns, int id, int num, int cmd, union semun arg)
+{
+	int who = ns_enter(ns);
+
+	if (who < 0)
+		return who;
+	if (id < 0)
+		return -EINVAL;
+	switch (cmd) {
+	case IPC_INFO:
+	case SEM_INFO:
+		return sem_info(ns, cmd, arg.info);
+	case IPC_STAT:
+	case SEM_STAT:
+	case SEM_STAT_ANY:
+		return sem_stat(ns, who, id, cmd, arg.buf);
+	case GETALL:
+	case GETVAL:
+	case GETPID:
+	case GETNCNT:
+	case GETZCNT:
+	case SETALL:
+	case SETVAL:
+		return sem_values(ns, who, id, num, cmd, arg);
+	case IPC_SET:
+		return sem_set(ns, who, id, arg.buf);
+	case IPC_RMID:
+		return sem_remove(ns, who, id);
+	}
+	return -EINVAL;
+}
+
+int ipc_semctl(ipc_ns *ns, int id, int num, int cmd, ...)
+{
+	union semun arg;
+	va_list ap;
+
+	va_start(ap, cmd);
+	arg = va_arg(ap, union semun);
+	va_end(ap);
+	return (int)call_result(control(ns, id, num, cmd, arg));
+}

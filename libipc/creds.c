@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Who is calling, cached, and what the kernel's ipcperms() would say. The cache is dropped by
+ * ipc_credentials_changed(). Privilege is the capability that the kernel asks for.
+ */
+#include <errno.h>
+#include <linux/capability.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "libipc.h"
+#include "ns.h"
+
+static struct creds cache;
+
+void ipc_credentials_changed(void)
+{
+	atomic_store(&cache.valid, 0);
+}
+
+static uint64_t effective_caps(void)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2] = { 0 };
+
+	if (syscall(SYS_capget, &head, data))
+		return 0;
+	return (uint64_t)data[1].effective << 32 | data[0].effective;
+}
+
+bool creds_capable(int cap)
+{
+	return creds_get()->caps >> cap & 1;
+}
+
+/* Two threads may fill it at once: with the same values. */
+const struct creds *creds_get(void)
+{
+	if (!atomic_load_explicit(&cache.valid, memory_order_acquire)) {
+		cache.uid = geteuid();
+		cache.gid = getegid();
+		cache.ngroups = getgroups(64, cache.groups);
+		cache.caps = effective_caps();
+		atomic_store_explicit(&cache.valid, 1, memory_order_release);
+	}
+	return &cache;
+}
+
+bool creds_in_group(const struct creds *c, gid_t gid)
+{
+	gid_t many[65536 / sizeof(gid_t)];
+	int n = c->ngroups;
+	const gid_t *list = c->groups;
+
+	if (c->gid == gid)
+		return true;
+	if (n < 0) { /* more than the cache holds */
+		n = getgroups((int)(sizeof many / sizeof *many), many);
+		list = many;
+	}
+	for (int i = 0; i < n; i++)
+		if (list[i] == gid)
+			return true;
+	return false;
+}
+
+int perm_check(const struct perm *p, uint32_t want)
+{
+	const struct creds *c = creds_get();
+	uint32_t requested = (want >> 6 | want >> 3 | want) & 7, granted = p->mode;
+
+	if (c->uid == p->cuid || c->uid == p->uid)
+		granted >>= 6;
+	else if (creds_in_group(c, p->cgid) || creds_in_group(c, p->gid))
+		granted >>= 3;
+	return requested & ~granted & 7 && !creds_capable(CAP_IPC_OWNER) ? -EACCES : 0;
+}
+
+int perm_owner(const struct perm *p)
+{
+	const struct creds *c = creds_get();
+
+	return c->uid == p->cuid || c->uid == p->uid || creds_capable(CAP_SYS_ADMIN) ? 0 : -EPERM;
+}

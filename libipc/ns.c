@@ -1,0 +1,675 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Opening a namespace: the directory is checked, the registry and the slot table are mapped (made first, when nobody
+ * has), and this process takes a slot at its first call. Also here: forks, and a thread's entry.
+ *
+ * Files of a directory: registry, slots, slot-N, users (locked shared by every process that has it open), lock (taken
+ * while the registry is made), meta.sqlite, and one file an object.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../persist/store.h"
+#include "attach.h"
+#include "wait.h"
+
+struct ipc_ns *ns_list;
+__thread struct thread ipc_thread;
+__thread char ns_error[600];
+
+static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_key_t thread_key;
+static uint32_t generations;
+
+/* Note the sentence for people, and return the error. */
+int ns_fail(int error, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(ns_error, sizeof ns_error, fmt, ap);
+	va_end(ap);
+	return error;
+}
+
+uint32_t now_seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME_COARSE, &t);
+	return (uint32_t)t.tv_sec;
+}
+
+void cold_enter(struct ipc_ns *ns, struct cold *c)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &c->mask);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &c->cancel);
+	pthread_mutex_lock(&ns->cold);
+}
+
+void cold_leave(struct ipc_ns *ns, struct cold *c)
+{
+	pthread_mutex_unlock(&ns->cold);
+	pthread_setcancelstate(c->cancel, NULL);
+	pthread_sigmask(SIG_SETMASK, &c->mask, NULL);
+}
+
+static void init_cold(struct ipc_ns *ns)
+{
+	pthread_mutexattr_t attr;
+
+	pthread_mutexattr_init(&attr);
+	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE);
+	pthread_mutex_init(&ns->cold, &attr);
+	pthread_mutexattr_destroy(&attr);
+}
+
+/* ---- forks and threads ---- */
+
+static struct cold fork_cold;
+
+static void fork_prepare(void)
+{
+	pthread_mutex_lock(&list_lock);
+	for (struct ipc_ns *ns = ns_list; ns; ns = ns->next) {
+		cold_enter(ns, &fork_cold);
+		if (atomic_load(&ns->slot) && atomic_load(ns->wiped)) {
+			int who = ns_enter(ns);
+
+			slots_sweep(ns, who > 0 ? who : 0);
+			if (!slot_fork_prepare(ns) && who > 0)
+				attach_fork_prepare(ns, who);
+		}
+	}
+}
+
+static void fork_parent(void)
+{
+	for (struct ipc_ns *ns = ns_list; ns; ns = ns->next) {
+		slot_fork_parent(ns);
+		cold_leave(ns, &fork_cold);
+	}
+	pthread_mutex_unlock(&list_lock);
+}
+
+static void fork_child(void)
+{
+	struct cold c = fork_cold;
+
+	for (struct ipc_ns *ns = ns_list; ns; ns = ns->next) {
+		atomic_store(ns->wiped, 1);
+		ns->generation = ++generations;
+		store_after_fork(ns->store);
+		if (ns->fork_file)
+			attach_fork_child(ns);
+		slot_fork_child(ns);
+		ns->tag = atomic_load(&ns->slot) ? slot_tag(ns) : 0;
+		init_cold(ns);
+	}
+	ipc_frame = NULL;
+	pthread_mutex_init(&list_lock, NULL);
+	if (ns_list) {
+		pthread_setcancelstate(c.cancel, NULL);
+		pthread_sigmask(SIG_SETMASK, &c.mask, NULL);
+	}
+}
+
+static void thread_exit(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < THREAD_NS; i++) {
+		struct ipc_ns *ns = ipc_thread.in[i].ns;
+
+		if (!ns || ipc_thread.in[i].generation != ns->generation)
+			continue;
+		who_give(ns, ipc_thread.in[i].who);
+		ipc_thread.in[i].ns = NULL;
+	}
+}
+
+static void init_once(void)
+{
+	pthread_atfork(fork_prepare, fork_parent, fork_child);
+	pthread_key_create(&thread_key, thread_exit);
+}
+
+/* The child of a bare clone: nobody told us. It is a process of its own from its first call on. */
+static void after_clone(struct ipc_ns *ns)
+{
+	init_cold(ns);
+	atomic_store(ns->wiped, 1);
+	ns->generation = ++generations;
+	store_after_fork(ns->store);
+	atomic_store(&ns->slot, 0);
+	atomic_store(&ns->threads, 0);
+	ns->slot_file = NULL;
+	ns->fork_file = NULL;
+	ipc_frame = NULL;
+}
+
+static int enter_process(struct ipc_ns *ns, bool cloned)
+{
+	int e = slot_take(ns);
+
+	if (e)
+		return e;
+	ns->tag = slot_tag(ns);
+	if (cloned) {
+		int who = who_take(ns);
+
+		for (uint32_t i = 0; who > 0 && i < ns->att_count; i++)
+			if (ns->att[i].addr)
+				attach_add(ns, who, ns->tag, ns->att[i].id, ns->pid, &ns->att[i].record);
+		if (who > 0)
+			who_give(ns, (uint32_t)who);
+	}
+	return 0;
+}
+
+static int enter_thread(struct ipc_ns *ns)
+{
+	int who;
+
+	for (int i = 1; i < THREAD_NS; i++) {
+		if (ipc_thread.in[i].ns != ns || ipc_thread.in[i].generation != ns->generation)
+			continue;
+		who = (int)ipc_thread.in[i].who;
+		ipc_thread.in[i] = ipc_thread.in[0];
+		goto first;
+	}
+	who = who_take(ns);
+	if (who < 0)
+		return who;
+	if (ipc_thread.in[THREAD_NS - 1].ns &&
+	    ipc_thread.in[THREAD_NS - 1].generation == ipc_thread.in[THREAD_NS - 1].ns->generation)
+		who_give(ipc_thread.in[THREAD_NS - 1].ns, ipc_thread.in[THREAD_NS - 1].who);
+	memmove(&ipc_thread.in[1], &ipc_thread.in[0], sizeof ipc_thread.in[0] * (THREAD_NS - 1));
+	pthread_setspecific(thread_key, ns);
+first:
+	ipc_thread.in[0].ns = ns;
+	ipc_thread.in[0].generation = ns->generation;
+	ipc_thread.in[0].who = (uint32_t)who;
+	return who;
+}
+
+int ns_enter_slow(struct ipc_ns *ns)
+{
+	bool cloned = !atomic_load(ns->wiped);
+	struct cold c;
+	int e = 0;
+
+	if (cloned)
+		after_clone(ns);
+	cold_enter(ns, &c);
+	if (!atomic_load(&ns->slot))
+		e = enter_process(ns, cloned);
+	if (!e)
+		e = enter_thread(ns);
+	cold_leave(ns, &c);
+	return e;
+}
+
+/* ---- the directory ---- */
+
+static int check_directory(const char *dir, bool create)
+{
+	struct stat st;
+
+	if (create && mkdir(dir, 0700) && errno != EEXIST)
+		return ns_fail(-errno, "cannot make the namespace directory %s: %s", dir, strerror(errno));
+	if (lstat(dir, &st))
+		return ns_fail(-errno, "cannot open the namespace %s: %s", dir, strerror(errno));
+	if (!S_ISDIR(st.st_mode))
+		return ns_fail(-ENOTDIR, "%s is not a directory; a namespace is a directory made by ipcrun -n or -d", dir);
+	if (st.st_uid != geteuid())
+		return ns_fail(-EACCES, "%s belongs to uid %u; a namespace can be opened by its owner only", dir,
+			       (unsigned)st.st_uid);
+	if (st.st_mode & 077)
+		return ns_fail(-EACCES, "%s is open to others (mode %03o); make it private: chmod 700 %s", dir,
+			       (unsigned)st.st_mode & 0777, dir);
+	return 0;
+}
+
+static bool our_name(const char *n)
+{
+	static const char *const known[] = { ".", "..", "registry", "slots", "users", "lock", "name" };
+	static const char *const prefix[] = { "meta.sqlite", "slot-", "shm-", "sem-", "msg-", "registry.", "slots." };
+
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+		if (!strcmp(n, known[i]))
+			return true;
+	for (size_t i = 0; i < sizeof prefix / sizeof *prefix; i++)
+		if (!strncmp(n, prefix[i], strlen(prefix[i])))
+			return true;
+	return false;
+}
+
+/* A directory with somebody's files in it does not become a namespace. */
+static int check_contents(const struct ipc_ns *ns)
+{
+	DIR *d = opendir(ns->dir);
+	struct dirent *e;
+	int error = 0;
+
+	if (!d)
+		return ns_fail(-errno, "cannot read %s: %s", ns->dir, strerror(errno));
+	while (!error && (e = readdir(d)))
+		if (!our_name(e->d_name))
+			error = ns_fail(-EPROTO, "%s holds other files (%s); use an empty directory for a namespace",
+					ns->dir, e->d_name);
+	closedir(d);
+	return error;
+}
+
+/* ---- registry and slots ---- */
+
+static int map_file(struct ipc_ns *ns, const char *name, size_t length, void **p)
+{
+	struct stat st;
+	int fd = file_open(ns, name, O_RDWR);
+
+	if (fd < 0)
+		return fd == -ENOENT ? fd : ns_fail(fd, "cannot open %s/%s: %s", ns->dir, name, strerror(-fd));
+	if (fstat(fd, &st) || (size_t)st.st_size != length) {
+		close(fd);
+		return ns_fail(-EUCLEAN, "%s/%s has the wrong size (%lld bytes)", ns->dir, name, (long long)st.st_size);
+	}
+	*p = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	close(fd);
+	if (*p == MAP_FAILED)
+		return ns_fail(-ENOMEM, "cannot map %s/%s: %s", ns->dir, name, strerror(errno));
+	madvise(*p, length, MADV_DONTDUMP);
+	return 0;
+}
+
+static int version_error(const struct ipc_ns *ns, const char *name, uint32_t version)
+{
+	return ns_fail(-EPROTO, "%s/%s is of version %u, this library of version %d; use the same version everywhere",
+		       ns->dir, name, version, AREA_VERSION);
+}
+
+static int map_slots(struct ipc_ns *ns)
+{
+	void *p;
+	int e = map_file(ns, "slots", sizeof(struct slots), &p);
+
+	if (e)
+		return e;
+	ns->slots = p;
+	if (ns->slots->magic == SLOTS_MAGIC && ns->slots->version == SLOTS_VERSION)
+		return 0;
+	e = ns->slots->magic == SLOTS_MAGIC ? version_error(ns, "slots", ns->slots->version) :
+					      ns_fail(-EUCLEAN, "%s/slots is not a slot table", ns->dir);
+	munmap(p, sizeof(struct slots));
+	return e;
+}
+
+static int map_registry(struct ipc_ns *ns, const char *name)
+{
+	struct area_head *h;
+	void *p;
+	int e = map_file(ns, name, REG_LENGTH, &p);
+
+	if (e)
+		return e;
+	h = p;
+	ns->reg = (struct area){ .head = h, .length = REG_LENGTH, .who_at = REG_WHO_AT };
+	if (h->magic == AREA_MAGIC && h->kind == AREA_REGISTRY && h->version == AREA_VERSION)
+		return 0;
+	e = h->magic == AREA_MAGIC && h->version != AREA_VERSION ? version_error(ns, name, h->version) :
+		ns_fail(-EUCLEAN, "%s/%s is not a registry", ns->dir, name);
+	munmap(p, REG_LENGTH);
+	return e;
+}
+
+static int new_file(struct ipc_ns *ns, const char *name, size_t size, const void *head, size_t head_size)
+{
+	int fd = file_create(ns, name, size, true), e = 0;
+
+	if (fd < 0)
+		return ns_fail(fd, "cannot make %s/%s: %s", ns->dir, name, strerror(-fd));
+	if (fallocate(fd, 0, 0, PAGE) || pwrite(fd, head, head_size, 0) != (ssize_t)head_size)
+		e = ns_fail(-ENOSPC, "no room for %s/%s: %s", ns->dir, name, strerror(errno));
+	close(fd);
+	return e;
+}
+
+static int rename_in(struct ipc_ns *ns, const char *from, const char *to)
+{
+	char a[480], b[480];
+	int e = file_path(ns, a, sizeof a, from);
+
+	if (!e)
+		e = file_path(ns, b, sizeof b, to);
+	return e ? e : rename(a, b) ? -errno : 0;
+}
+
+/* Files of objects that no row names, and rows whose file is missing: neither is an object. */
+static bool known_file(struct ipc_ns *ns, enum kind kind, uint32_t file)
+{
+	struct row r;
+
+	for (uint32_t i = 0, left = area_value(&ns->reg, G_INUSE + kind); i < IPCMNI && left; i++) {
+		if (registry_read_index(ns, kind, i, &r))
+			continue;
+		if (r.v[R_FILE] == file)
+			return true;
+		left--;
+	}
+	return false;
+}
+
+static void drop_rows_without_memory(struct ipc_ns *ns)
+{
+	char name[24], path[480];
+	struct stat st;
+	struct row r;
+
+	for (int kind = 0; kind < KINDS; kind++)
+		for (uint32_t i = 0, left = area_value(&ns->reg, G_INUSE + (uint32_t)kind); i < IPCMNI && left; i++) {
+			if (registry_read_index(ns, kind, i, &r))
+				continue;
+			left--;
+			object_name(name, kind, (int)r.v[R_FILE]);
+			if (file_path(ns, path, sizeof path, name) || !stat(path, &st) || errno != ENOENT)
+				continue;
+			fprintf(stderr, "libipc: %s is gone; its object (id %d) is dropped from the namespace\n", path,
+				row_id(&r));
+			registry_remove(ns, 1, &r, false);
+		}
+}
+
+static void free_memory_without_rows(struct ipc_ns *ns)
+{
+	static const char *const prefix[KINDS] = { "shm-", "sem-", "msg-" };
+	DIR *d = opendir(ns->dir);
+	struct dirent *e;
+
+	while (d && (e = readdir(d)))
+		for (int kind = 0; kind < KINDS; kind++)
+			if (!strncmp(e->d_name, prefix[kind], 4) &&
+			    !known_file(ns, kind, (uint32_t)strtoul(e->d_name + 4, NULL, 16)))
+				file_remove(ns, e->d_name);
+	if (d)
+		closedir(d);
+}
+
+/* Removed segments that somebody had attached: nobody has, any more. */
+static void drop_removed_segments(struct ipc_ns *ns)
+{
+	struct row r;
+
+	for (uint32_t i = 0, left = area_value(&ns->reg, G_INUSE + KIND_SHM); i < IPCMNI && left; i++) {
+		if (registry_read_index(ns, KIND_SHM, i, &r))
+			continue;
+		left--;
+		if (ROW_STATE(r.v[R_STATE]) == ROW_DEST)
+			registry_remove(ns, 1, &r, false);
+	}
+}
+
+/* Make the registry from the store, under a name of its own; it is the namespace's when it is complete. */
+static int make_registry(struct ipc_ns *ns)
+{
+	struct area_head h = { .magic = AREA_MAGIC, .version = AREA_VERSION, .kind = AREA_REGISTRY, .who_at = REG_WHO_AT };
+	int e = new_file(ns, "registry.new", REG_LENGTH, &h, sizeof h);
+
+	if (!e)
+		e = map_registry(ns, "registry.new");
+	if (!e)
+		e = registry_init(ns);
+	if (e)
+		return *ns_error ? e : ns_fail(e, "cannot load %s/meta.sqlite: %s", ns->dir, strerror(-e));
+	drop_removed_segments(ns);
+	drop_rows_without_memory(ns);
+	free_memory_without_rows(ns);
+	return rename_in(ns, "registry.new", "registry");
+}
+
+static int make_slots(struct ipc_ns *ns)
+{
+	struct slots *s = NULL;
+	uint8_t head[32] = { 0 };
+	int e;
+
+	memcpy(head + offsetof(struct slots, magic), &(uint64_t){ SLOTS_MAGIC }, 8);
+	memcpy(head + offsetof(struct slots, version), &(uint32_t){ SLOTS_VERSION }, 4);
+	memcpy(head + offsetof(struct slots, high), &(uint32_t){ 1 }, 4);
+	memcpy(head + offsetof(struct slots, who_high), &(uint32_t){ 1 }, 4);
+	e = new_file(ns, "slots.new", sizeof *s, head, sizeof head);
+	return e ? e : rename_in(ns, "slots.new", "slots");
+}
+
+/* A lock on a file that lasts as long as the mapping made here, whatever happens to descriptors. */
+static void *hold_lock(struct ipc_ns *ns, const char *name, short type)
+{
+	struct flock l = { .l_type = type, .l_whence = SEEK_SET };
+	char path[480];
+	void *p = NULL;
+	int fd;
+
+	if (file_path(ns, path, sizeof path, name))
+		return NULL;
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return NULL;
+	if (!fcntl(fd, F_OFD_SETLK, &l)) {
+		p = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
+		if (p == MAP_FAILED)
+			p = NULL;
+	}
+	close(fd);
+	return p;
+}
+
+/* Is nobody else here? Then a damaged table may be moved aside and made anew. */
+static int mend(struct ipc_ns *ns, const char *name)
+{
+	char aside[64];
+	void *alone = hold_lock(ns, "users", F_WRLCK);
+	int e;
+
+	if (!alone)
+		return ns_fail(-EUCLEAN, "%s/%s is damaged, and programs are using the namespace; end them first", ns->dir,
+			       name);
+	snprintf(aside, sizeof aside, "%s.damaged-%u", name, now_seconds());
+	e = rename_in(ns, name, aside);
+	munmap(alone, PAGE);
+	if (!e)
+		fprintf(stderr, "libipc: %s/%s is damaged; kept as %s, and made anew from meta.sqlite\n", ns->dir, name,
+			aside);
+	return e;
+}
+
+static int map_tables(struct ipc_ns *ns)
+{
+	int e = map_slots(ns);
+
+	if (e == -EUCLEAN) {
+		e = mend(ns, "slots");
+		if (!e)
+			e = -ENOENT;
+	}
+	if (e == -ENOENT) {
+		e = make_slots(ns);
+		if (!e)
+			e = map_slots(ns);
+	}
+	if (e)
+		return e;
+	e = map_registry(ns, "registry");
+	if (e == -EUCLEAN) {
+		e = mend(ns, "registry");
+		if (!e)
+			e = -ENOENT;
+	}
+	return e == -ENOENT ? make_registry(ns) : e;
+}
+
+/* Under the lock file, so that one process makes what all use. */
+static int open_tables(struct ipc_ns *ns)
+{
+	char path[480];
+	int fd, e = file_path(ns, path, sizeof path, "lock");
+
+	if (e)
+		return ns_fail(e, "the name of the namespace directory %s is too long", ns->dir);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return ns_fail(-errno, "cannot write to the namespace %s: %s", ns->dir, strerror(errno));
+	while (flock(fd, LOCK_EX) && errno == EINTR)
+		;
+	e = map_tables(ns);
+	if (!e) {
+		ns->users_lock = hold_lock(ns, "users", F_RDLCK);
+		if (!ns->users_lock)
+			e = ns_fail(-EACCES, "cannot lock %s/users: %s", ns->dir, strerror(errno));
+	}
+	close(fd);
+	return e;
+}
+
+static void *table(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static int allocate(struct ipc_ns *ns)
+{
+	for (int k = 0; k < KINDS; k++)
+		if (k != KIND_SHM && !(ns->obj[k] = table(IPCMNI * sizeof(struct obj))))
+			return -ENOMEM;
+	ns->wiped = table(PAGE);
+	ns->store = store_new(ns->dir);
+	if (!ns->wiped || !ns->store)
+		return -ENOMEM;
+	madvise((void *)ns->wiped, PAGE, MADV_WIPEONFORK);
+	atomic_store(ns->wiped, 1);
+	return 0;
+}
+
+/* The absolute name, so that the program may change its directory. */
+static int named_directory(struct ipc_ns *ns, const char *dir, bool create)
+{
+	char full[PATH_MAX];
+	int e = check_directory(dir, create);
+
+	if (e)
+		return e;
+	if (!realpath(dir, full))
+		return ns_fail(-errno, "cannot open the namespace %s: %s", dir, strerror(errno));
+	if (strlen(full) >= sizeof ns->dir)
+		return ns_fail(-ENAMETOOLONG, "the name of the namespace directory %.100s... is too long", full);
+	strcpy(ns->dir, full);
+	return 0;
+}
+
+static int anonymous_directory(struct ipc_ns *ns)
+{
+	char base[64];
+	int e;
+
+	snprintf(base, sizeof base, "/dev/shm/ipcd-%u", (unsigned)geteuid());
+	e = check_directory(base, true);
+	if (e)
+		return e;
+	snprintf(ns->dir, sizeof ns->dir, "%s/anon-%d-XXXXXX", base, (int)getpid());
+	ns->anonymous = true;
+	return mkdtemp(ns->dir) ? 0 : ns_fail(-errno, "cannot make a directory in %s: %s", base, strerror(errno));
+}
+
+static void remove_directory(const struct ipc_ns *ns)
+{
+	DIR *d = opendir(ns->dir);
+	struct dirent *e;
+
+	while (d && (e = readdir(d)))
+		if (our_name(e->d_name) && e->d_name[0] != '.')
+			file_remove(ns, e->d_name);
+	if (d)
+		closedir(d);
+	rmdir(ns->dir);
+}
+
+int ns_open(const char *dir, int create, struct ipc_ns **out)
+{
+	struct ipc_ns *ns = table(sizeof *ns);
+	int e;
+
+	*ns_error = 0;
+	if (!ns)
+		return -ENOMEM;
+	pthread_once(&once, init_once);
+	init_cold(ns);
+	ns->owner = geteuid();
+	ns->generation = __atomic_add_fetch(&generations, 1, __ATOMIC_RELAXED);
+	e = dir ? named_directory(ns, dir, create) : anonymous_directory(ns);
+	if (!e)
+		e = check_contents(ns);
+	if (!e)
+		e = allocate(ns);
+	if (!e)
+		e = open_tables(ns);
+	if (e) {
+		munmap(ns, sizeof *ns);
+		return e;
+	}
+	pthread_mutex_lock(&list_lock);
+	ns->next = ns_list;
+	ns_list = ns;
+	pthread_mutex_unlock(&list_lock);
+	*out = ns;
+	return 0;
+}
+
+void ns_close(struct ipc_ns *ns)
+{
+	void *alone;
+
+	pthread_mutex_lock(&list_lock);
+	for (struct ipc_ns **p = &ns_list; *p; p = &(*p)->next)
+		if (*p == ns) {
+			*p = ns->next;
+			break;
+		}
+	pthread_mutex_unlock(&list_lock);
+	ns->generation = 0;
+	store_free(ns->store);
+	munmap(ns->users_lock, PAGE);
+	if (ns->anonymous) {
+		alone = hold_lock(ns, "users", F_WRLCK);
+		if (alone) {
+			remove_directory(ns);
+			munmap(alone, PAGE);
+		}
+	}
+	slot_leave(ns);
+	for (int k = 0; k < KINDS; k++) {
+		if (!ns->obj[k])
+			continue;
+		for (uint32_t i = 0; i < IPCMNI; i++)
+			if (ns->obj[k][i].area.head)
+				munmap(ns->obj[k][i].area.head, ns->obj[k][i].area.length);
+		munmap(ns->obj[k], IPCMNI * sizeof(struct obj));
+	}
+	munmap(ns->reg.head, REG_LENGTH);
+	munmap(ns->slots, sizeof *ns->slots);
+	munmap((void *)ns->wiped, PAGE);
+	munmap(ns, sizeof *ns);
+}

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A namespace as one process sees it: the mapped registry and slot table, the objects that it has opened, the
+ * segments that it has attached. Internal functions return 0 or a value, or -errno; errno is set in call_*.c only.
+ *
+ * Cold paths (opening an object, attach, create, fork) hold ns->cold with every signal blocked, so that no handler
+ * of the same thread can meet it. Hot paths take nothing.
+ */
+#ifndef IPC_NS_H
+#define IPC_NS_H
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/types.h>
+
+#include "area.h"
+
+enum kind { KIND_SHM, KIND_SEM, KIND_MSG, KINDS };
+
+#define IPCMNI 32768
+#define ID_INDEX(id) ((uint32_t)(id) % IPCMNI)
+#define ID_SEQ(id) ((uint32_t)(id) / IPCMNI)
+#define PAGE 4096u
+
+/* A semaphore set or message queue that this process has mapped. */
+struct obj {
+	struct area area;
+	_Atomic uint32_t opened; /* id + 1 when the rest is valid */
+	_Atomic int32_t undo;    /* this process's undo row, or -1 */
+	uint32_t tag;            /* slot tag for which undo and touched are true */
+	uint32_t file;           /* number in the file's name */
+	_Atomic uint16_t touched[16]; /* who / 4 + 1: who blocks that have memory */
+};
+
+struct attachment {
+	char *addr; /* NULL: free */
+	size_t size;
+	int id;
+	uint32_t record; /* of the registry's attach pool */
+	uint32_t fork_record;
+};
+
+struct creds {
+	uid_t uid;
+	gid_t gid;
+	int ngroups;
+	gid_t groups[64];
+	uint64_t caps; /* effective capabilities, 1 << CAP_* */
+	_Atomic int valid;
+};
+
+struct slots;
+struct store;
+
+struct ipc_ns {
+	char dir[400];
+	bool anonymous;
+	uid_t owner;
+	struct area reg;
+	struct slots *slots;
+	_Atomic uint32_t slot; /* of this process; 0: none yet */
+	uint32_t tag;          /* {slot, generation} */
+	void *slot_file;       /* mapping that holds the lock */
+	void *fork_file;       /* the child's, between prepare and parent */
+	uint32_t fork_slot;
+	void *users_lock;
+	pid_t pid;
+	_Atomic uint32_t *wiped; /* 1; 0 in a child of a bare clone */
+	pthread_mutex_t cold;
+	struct obj *obj[KINDS];
+	struct attachment *att;
+	uint32_t att_count, att_room;
+	_Atomic uint32_t threads; /* who numbers of this process */
+	uint32_t generation;      /* of this open, to tell a thread's cached who */
+	struct store *store;
+	struct ipc_ns *next;
+};
+
+/* What a thread knows: its who number in the namespaces that it used last. */
+#define THREAD_NS 4
+struct thread {
+	struct { struct ipc_ns *ns; uint32_t generation, who; } in[THREAD_NS];
+};
+extern __thread struct thread ipc_thread __attribute__((tls_model("initial-exec")));
+
+struct cold { sigset_t mask; int cancel; };
+void cold_enter(struct ipc_ns *ns, struct cold *c);
+void cold_leave(struct ipc_ns *ns, struct cold *c);
+
+/* ns.c */
+int ns_open(const char *dir, int flags, struct ipc_ns **out);
+void ns_close(struct ipc_ns *ns);
+int ns_enter_slow(struct ipc_ns *ns);
+extern struct ipc_ns *ns_list;
+extern __thread char ns_error[600] __attribute__((tls_model("initial-exec")));
+int ns_fail(int error, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* The calling thread's who number, made at its first call; or -errno. */
+static inline int ns_enter(struct ipc_ns *ns)
+{
+	if (ipc_thread.in[0].ns == ns && ipc_thread.in[0].generation == ns->generation &&
+	    atomic_load_explicit(ns->wiped, memory_order_relaxed))
+		return (int)ipc_thread.in[0].who;
+	return ns_enter_slow(ns);
+}
+
+/* creds.c: what the kernel's ipcperms decides, from the row's numbers */
+const struct creds *creds_get(void);
+bool creds_capable(int cap); /* CAP_* */
+bool creds_in_group(const struct creds *c, gid_t gid);
+struct perm { uid_t uid, cuid; gid_t gid, cgid; uint32_t mode; };
+int perm_check(const struct perm *p, uint32_t want); /* want: 0..0777 bits; 0 or -EACCES */
+int perm_owner(const struct perm *p);                /* 0 or -EPERM */
+
+/* map_file.c: memory of objects as files of the namespace directory */
+int file_path(const struct ipc_ns *ns, char *out, size_t size, const char *name);
+int file_create(const struct ipc_ns *ns, const char *name, uint64_t size, bool replace);
+int file_open(const struct ipc_ns *ns, const char *name, int flags);
+int file_remove(const struct ipc_ns *ns, const char *name);
+int file_fence(const void *start, size_t length);
+void object_name(char *out, enum kind kind, int id);
+
+/* object.c: opening control areas */
+int object_open_slow(struct ipc_ns *ns, enum kind kind, int id, int who, struct obj **out);
+int object_create(struct ipc_ns *ns, enum kind kind, uint64_t size, uint64_t first, uint32_t *file);
+void object_made(struct ipc_ns *ns);
+void object_removing(struct ipc_ns *ns, enum kind kind, uint32_t file);
+
+/* The object, mapped, with memory under this thread's who block; 0 or -errno. */
+static inline int object_open(struct ipc_ns *ns, enum kind kind, int id, int who, struct obj **out)
+{
+	struct obj *o = &ns->obj[kind][ID_INDEX(id)];
+
+	*out = o;
+	if (atomic_load_explicit(&o->opened, memory_order_acquire) == (uint32_t)id + 1 && o->tag == ns->tag &&
+	    atomic_load_explicit(&o->touched[who / 4 % 16], memory_order_relaxed) == who / 4 + 1)
+		return 0;
+	return object_open_slow(ns, kind, id, who, out);
+}
+
+static inline uint32_t cell_at(uint64_t byte)
+{
+	return (uint32_t)(byte / 8);
+}
+
+uint32_t now_seconds(void);
+
+#endif

@@ -1,0 +1,757 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Message queues. A message is a node: {next, type, size, payload}, of a size class; nodes are in the queue, in a free
+ * list, or owned by a thread (its spare, its orphans, or its waiting request). Type, size and payload are plain memory
+ * that only the owner of a node writes, and that is constant while the node is in the queue.
+ *
+ * Rules inside:
+ *  - With M_MORE clear no waiting receiver matches a message, and no waiting sender's message fits.
+ *  - A node is filled before the operation that appends it. A frame that finds another frame of its thread filling the
+ *    spare (it runs in a signal handler) takes the spare's place with a fresh node; the interrupted frame's becomes an
+ *    orphan of the thread until that frame sends it, or the who number gets a new owner.
+ *  - A receiver copies before it commits; what it copied counts if the commit does. A message of up to SMALL bytes
+ *    reaches the caller's buffer only then.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/msg.h>
+#include <unistd.h>
+
+#include "obj_msg.h"
+#include "registry.h"
+#include "slot.h"
+#include "wait.h"
+
+#define CLASSES 10
+enum { M_FLAGS = 16, M_CBYTES, M_QNUM, M_LSPID, M_LRPID, M_STIME, M_RTIME, M_CTIME, M_HEAD, M_TAIL, M_RHEAD, M_RTAIL,
+       M_SHEAD, M_STAIL, M_END, M_FREE };
+enum { M_REMOVED = 1, M_MORE = 2, M_EXPUNGE = 4 };
+#define AGAIN 0xfff /* a receiver must look again */
+#define UNIT 64
+#define SMALL 256
+#define GROW 4096
+
+struct node {
+	cell_t next;
+	int64_t type;
+	uint32_t size;
+	uint32_t class;
+	char text[];
+};
+
+static uint32_t class_bytes(uint32_t c)
+{
+	return (128u << 2 * c) + (c >= 3 ? UNIT : 0);
+}
+
+static uint32_t class_of(uint32_t size)
+{
+	uint32_t c = 0;
+
+	while (c < CLASSES - 1 && class_bytes(c) - offsetof(struct node, text) < size)
+		c++;
+	return c;
+}
+
+static struct node *node_at(const struct area *a, uint32_t n)
+{
+	return (struct node *)((char *)a->head + (uint64_t)n * UNIT);
+}
+
+static uint32_t node_next(uint32_t n)
+{
+	return n * (UNIT / 8);
+}
+
+static bool node_valid(const struct area *a, uint32_t n)
+{
+	return n && n < area_value(a, M_END);
+}
+
+static uint32_t spare_cell(const struct area *a, uint32_t who, uint32_t class)
+{
+	return req_cell(a, who, offsetof(struct request, spare)) + class;
+}
+
+static uint32_t orphan_cell(const struct area *a, uint32_t who)
+{
+	return req_cell(a, who, offsetof(struct request, orphan));
+}
+
+int msg_queue_create(struct ipc_ns *ns, uint32_t *file)
+{
+	struct area_head h = { .magic = AREA_MAGIC, .version = AREA_VERSION, .kind = AREA_MSG };
+	cell_t ctime = now_seconds(), end = (PAGE + (uint64_t)WHO_SIZE * WHO_MAX) / UNIT;
+	int fd;
+
+	h.who_at = PAGE;
+	fd = object_create(ns, KIND_MSG, MSG_AREA_LENGTH, PAGE, file);
+	if (fd < 0)
+		return fd;
+	if (pwrite(fd, &h, sizeof h, 0) != sizeof h || pwrite(fd, &ctime, 8, 8 * M_CTIME) != 8 ||
+	    pwrite(fd, &end, 8, 8 * M_END) != 8) {
+		close(fd);
+		return -ENOMEM;
+	}
+	close(fd);
+	return 0;
+}
+
+/* ---- nodes ---- */
+
+/* More free nodes of a class: memory first, then an operation that chains them. */
+static int grow(struct ipc_ns *ns, int who, struct obj *o, uint32_t class)
+{
+	struct area *a = &o->area;
+	uint32_t bytes = class_bytes(class), n = bytes < GROW ? GROW / bytes : 1;
+	struct txn t;
+
+	n = n > 20 ? 20 : n;
+	for (;;) {
+		txn_begin(&t, a, (uint32_t)who);
+		uint32_t end = area_value(a, M_END), free = area_value(a, M_FREE + class);
+
+		if (free) {
+			txn_valid(&t);
+			return 0;
+		}
+		if (((uint64_t)end + n * bytes / UNIT) * UNIT > a->length ||
+		    file_fence(node_at(a, end), (size_t)n * bytes)) {
+			txn_valid(&t);
+			return -ENOMEM;
+		}
+		for (uint32_t i = 0; i < n; i++)
+			txn_set(&t, node_next(end + i * bytes / UNIT), i + 1 < n ? end + (i + 1) * bytes / UNIT : 0);
+		txn_set(&t, M_FREE + class, end);
+		txn_set(&t, M_END, end + n * bytes / UNIT);
+		if (txn_commit(&t))
+			return 0;
+	}
+}
+
+static void free_node(struct txn *t, uint32_t n)
+{
+	uint32_t class = node_at(t->area, n)->class % CLASSES;
+
+	txn_set(t, node_next(n), area_value(t->area, M_FREE + class));
+	txn_set(t, M_FREE + class, n);
+}
+
+/* Pop a node off the free list into the spare cell; 0 there if there is none. */
+static void next_spare(struct txn *t, uint32_t who, uint32_t class)
+{
+	uint32_t free = area_value(t->area, M_FREE + class);
+
+	txn_set(t, spare_cell(t->area, who, class), free);
+	if (free)
+		txn_set(t, M_FREE + class, area_value(t->area, node_next(free)));
+}
+
+/*
+ * A node to fill, owned by this thread: its spare; or, if an interrupted frame is filling that, another in its place.
+ * The node is marked as being filled, until fill_end.
+ */
+static int fill_begin(struct ipc_ns *ns, int who, struct obj *o, uint32_t class, uint32_t *node, uint32_t *outer)
+{
+	struct area *a = &o->area;
+	struct request *q = &area_who(a, (uint32_t)who)->req;
+	uint32_t spare, cell = spare_cell(a, (uint32_t)who, class);
+	struct txn t;
+
+	*outer = atomic_load_explicit(&q->filling, memory_order_relaxed);
+	for (;;) {
+		spare = area_value(a, cell);
+		if (spare && spare != *outer) {
+			atomic_store_explicit(&q->filling, spare, memory_order_relaxed);
+			atomic_signal_fence(memory_order_seq_cst);
+			*node = spare;
+			/* A handler in between has sent this very node, or made it an orphan. */
+			if (area_value(a, cell) == spare)
+				return 0;
+			continue;
+		}
+		txn_begin(&t, a, (uint32_t)who);
+		if (!area_value(a, M_FREE + class)) {
+			txn_valid(&t);
+			if (grow(ns, who, o, class))
+				return -ENOMEM;
+			continue;
+		}
+		if (area_value(a, cell) != spare) {
+			txn_valid(&t);
+			continue;
+		}
+		next_spare(&t, (uint32_t)who, class);
+		if (spare) {
+			txn_set(&t, node_next(spare), area_value(a, orphan_cell(a, (uint32_t)who)));
+			txn_set(&t, orphan_cell(a, (uint32_t)who), spare);
+		}
+		txn_commit(&t);
+	}
+}
+
+static void fill_end(struct area *a, int who, uint32_t outer)
+{
+	atomic_store_explicit(&area_who(a, (uint32_t)who)->req.filling, outer, memory_order_relaxed);
+}
+
+/* Entries by which the thread gives up a node that it has filled: its spare gets a successor, or an orphan leaves. */
+static void give_up(struct txn *t, uint32_t who, uint32_t class, uint32_t n)
+{
+	uint32_t at = orphan_cell(t->area, who), steps = 0;
+
+	if (area_value(t->area, spare_cell(t->area, who, class)) == n) {
+		next_spare(t, who, class);
+		return;
+	}
+	while (area_value(t->area, at) != n && area_value(t->area, at) && steps++ < 1000)
+		at = node_next(area_value(t->area, at));
+	if (area_value(t->area, at) == n)
+		txn_set(t, at, area_value(t->area, node_next(n)));
+}
+
+/* ---- finding ---- */
+
+enum mode { ANY, EQUAL, NOTEQUAL, LESSEQUAL, NUMBER };
+
+static enum mode find_mode(int64_t *type, int flags)
+{
+	if (flags & MSG_COPY)
+		return NUMBER;
+	if (*type == 0)
+		return ANY;
+	if (*type < 0) {
+		*type = *type == LONG_MIN ? LONG_MAX : -*type;
+		return LESSEQUAL;
+	}
+	return flags & MSG_EXCEPT ? NOTEQUAL : EQUAL;
+}
+
+static bool matches(int64_t have, int64_t type, enum mode mode)
+{
+	switch (mode) {
+	case ANY:
+	case NUMBER:
+		return true;
+	case LESSEQUAL:
+		return have <= type;
+	case EQUAL:
+		return have == type;
+	case NOTEQUAL:
+		return have != type;
+	}
+	return false;
+}
+
+/* The message that a receiver gets, and the one before it. 0: none, or the state has moved. */
+static uint32_t find(struct txn *t, int64_t type, enum mode mode, uint32_t *prev)
+{
+	struct area *a = t->area;
+	uint32_t n, before = 0, found = 0, steps = 0;
+	int64_t left = type;
+
+	for (n = area_value(a, M_HEAD); node_valid(a, n); before = n, n = area_value(a, node_next(n))) {
+		int64_t have = __atomic_load_n(&node_at(a, n)->type, __ATOMIC_RELAXED);
+
+		if ((++steps & 63) == 0 && !area_unmoved(a, t->op))
+			return 0;
+		if (!matches(have, type, mode))
+			continue;
+		if (mode == NUMBER && left-- > 0)
+			continue;
+		found = n;
+		*prev = before;
+		if (mode != LESSEQUAL || have == 1)
+			return n;
+		type = have - 1;
+	}
+	return found;
+}
+
+/* Entries that take a message out of the queue, for the receiver with that pid. The node itself stays to be placed. */
+static void unlink_message(struct txn *t, uint32_t n, uint32_t prev, uint32_t pid)
+{
+	struct area *a = t->area;
+
+	txn_set(t, prev ? node_next(prev) : M_HEAD, area_value(a, node_next(n)));
+	if (area_value(a, M_TAIL) == n)
+		txn_set(t, M_TAIL, prev);
+	txn_set(t, M_QNUM, area_value(a, M_QNUM) - 1);
+	txn_set(t, M_CBYTES, area_value(a, M_CBYTES) - node_at(a, n)->size);
+	txn_set(t, M_RTIME, now_seconds());
+	txn_set(t, M_LRPID, pid);
+}
+
+static void append_message(struct txn *t, uint32_t n, uint32_t size, uint32_t pid)
+{
+	struct area *a = t->area;
+	uint32_t tail = area_value(a, M_TAIL);
+
+	txn_set(t, tail ? node_next(tail) : M_HEAD, n);
+	txn_set(t, M_TAIL, n);
+	txn_put_raw(t, node_next(n), area_get(a, node_next(n)), 0);
+	txn_set(t, M_QNUM, area_value(a, M_QNUM) + 1);
+	txn_set(t, M_CBYTES, area_value(a, M_CBYTES) + size);
+	txn_set(t, M_STIME, now_seconds());
+	txn_set(t, M_LSPID, pid);
+}
+
+static bool fits(const struct area *a, uint32_t size, uint32_t qbytes)
+{
+	return (uint64_t)area_value(a, M_CBYTES) + size <= qbytes && (uint64_t)area_value(a, M_QNUM) + 1 <= qbytes;
+}
+
+/* ---- the cascade ---- */
+
+/* The first receiver that gets something: a message, or an error. */
+static uint32_t first_receiver(struct txn *t, uint32_t *node, uint32_t *prev, int *error)
+{
+	struct area *a = t->area;
+	uint32_t who, steps = 0;
+
+	for (who = area_value(a, M_RHEAD); who && who < WHO_MAX && steps < WHO_MAX;
+	     who = area_value(a, REQ_NEXT(a, who)), steps++) {
+		struct request *q = &area_who(a, who)->req;
+		int64_t type = q->type;
+		enum mode mode = find_mode(&type, (int)q->flags);
+
+		*node = find(t, type, mode, prev);
+		if (*node) {
+			*error = node_at(a, *node)->size > q->size && !(q->flags & MSG_NOERROR) ? E2BIG : 0;
+			return who;
+		}
+		if (!area_unmoved(a, t->op))
+			return 0;
+	}
+	return 0;
+}
+
+static uint32_t first_sender(struct txn *t, uint32_t qbytes)
+{
+	struct area *a = t->area;
+	uint32_t who, steps = 0;
+
+	for (who = area_value(a, M_SHEAD); who && who < WHO_MAX && steps < WHO_MAX;
+	     who = area_value(a, REQ_NEXT(a, who)), steps++) {
+		if (fits(a, (uint32_t)area_who(a, who)->req.size, qbytes))
+			return who;
+		if (!area_unmoved(a, t->op))
+			return 0;
+	}
+	return 0;
+}
+
+/* Entries that end the request of somebody who is not there any more. */
+static void drop_request(struct txn *t, uint32_t head, uint32_t who)
+{
+	struct area *a = t->area;
+	uint32_t node = area_value(a, REQ_NODE(a, who));
+
+	txn_set(t, REQ_STATE(a, who), STATE(STATE_TURN(area_value(a, REQ_STATE(a, who))), 0, REQ_NONE));
+	list_remove(t, head, head + 1, who);
+	if (node) {
+		txn_set(t, REQ_NODE(a, who), 0);
+		free_node(t, node);
+	}
+}
+
+/* Plan one step; the request that it ends, or 0 when nothing is left to do. */
+static uint32_t plan_step(struct ipc_ns *ns, struct obj *o, struct txn *t, uint32_t flags, uint32_t qbytes)
+{
+	struct area *a = &o->area;
+	uint32_t who = area_value(a, M_RHEAD), head = M_RHEAD, node = 0, prev = 0, tag;
+	int error = flags & M_REMOVED ? EIDRM : AGAIN;
+
+	if (!(flags & (M_REMOVED | M_EXPUNGE)))
+		who = first_receiver(t, &node, &prev, &error);
+	if (!who && !(flags & M_EXPUNGE)) {
+		head = M_SHEAD;
+		error = flags & M_REMOVED ? EIDRM : 0;
+		who = flags & M_REMOVED ? area_value(a, M_SHEAD) : first_sender(t, qbytes);
+	}
+	if (!who || who >= WHO_MAX)
+		return 0;
+	tag = (uint32_t)atomic_load(&ns->slots->who[who]);
+	if (!slot_alive(ns, tag) && slot_life_slow(ns, tag) != LIFE_ALIVE) {
+		drop_request(t, head, who);
+		return who;
+	}
+	wait_done(t, head, head + 1, who, error);
+	if (head == M_RHEAD && node && !error) {
+		unlink_message(t, node, prev, area_who(a, who)->req.pid);
+		txn_set(t, REQ_NODE(a, who), node);
+	}
+	if (head == M_SHEAD && !error) {
+		append_message(t, area_value(a, REQ_NODE(a, who)), (uint32_t)area_who(a, who)->req.size,
+			       area_who(a, who)->req.pid);
+		txn_set(t, REQ_NODE(a, who), 0);
+	}
+	return who;
+}
+
+/* qbytes is the registry's: what the queue may hold */
+static uint32_t queue_limit(struct ipc_ns *ns, struct obj *o)
+{
+	uint32_t opened = atomic_load(&o->opened), size = 0;
+
+	if (!opened || registry_permit(ns, KIND_MSG, (int)opened - 1, 0, &size))
+		return 0;
+	return size;
+}
+
+static void msg_step(struct ipc_ns *ns, int me, struct obj *o)
+{
+	struct area *a = &o->area;
+	uint32_t flags, who, qbytes = queue_limit(ns, o);
+	struct txn t;
+
+	txn_begin(&t, a, (uint32_t)me);
+	flags = area_value(a, M_FLAGS);
+	if (!(flags & M_MORE)) {
+		txn_valid(&t);
+		return;
+	}
+	who = plan_step(ns, o, &t, flags, qbytes);
+	if (!who)
+		txn_set(&t, M_FLAGS, flags & M_EXPUNGE ? flags & ~(uint32_t)M_EXPUNGE : flags & ~(uint32_t)M_MORE);
+	if (txn_commit(&t) && who)
+		wait_wake(a, who);
+}
+
+static void run_cascade(struct ipc_ns *ns, int me, struct obj *o)
+{
+	while (area_value(&o->area, M_FLAGS) & M_MORE)
+		msg_step(ns, me, o);
+}
+
+static bool settled(struct ipc_ns *ns, int me, struct obj *o, struct txn *t)
+{
+	if (!(area_value(&o->area, M_FLAGS) & M_MORE))
+		return true;
+	txn_valid(t);
+	msg_step(ns, me, o);
+	return false;
+}
+
+static void set_flag(struct ipc_ns *ns, int who, struct obj *o, uint32_t flag, bool ctime)
+{
+	struct txn t;
+
+	do {
+		txn_begin(&t, &o->area, (uint32_t)who);
+		txn_set(&t, M_FLAGS, area_value(&o->area, M_FLAGS) | flag);
+		if (ctime)
+			txn_set(&t, M_CTIME, now_seconds());
+	} while (!txn_commit(&t));
+	run_cascade(ns, who, o);
+}
+
+void msg_queue_changed(struct ipc_ns *ns, int who, struct obj *o)
+{
+	set_flag(ns, who, o, M_EXPUNGE | M_MORE, true);
+}
+
+void msg_queue_close(struct ipc_ns *ns, int who, struct obj *o)
+{
+	set_flag(ns, who, o, M_REMOVED | M_MORE, false);
+}
+
+static void look(struct frame *f)
+{
+	struct row r;
+
+	slots_sweep(f->ns, (int)f->who);
+	if (registry_read(f->ns, KIND_MSG, (int)atomic_load(&f->obj->opened) - 1, &r) == -EINVAL)
+		msg_queue_close(f->ns, (int)f->who, f->obj);
+	else
+		set_flag(f->ns, (int)f->who, f->obj, M_MORE, false);
+}
+
+/* ---- sending ---- */
+
+/* A sender's wait has ended without its message in the queue: the node is free again. */
+static void take_back(struct frame *f, struct txn *t, bool performed)
+{
+	uint32_t cell = REQ_NODE(t->area, f->who), node = area_value(t->area, cell);
+
+	(void)performed;
+	if (node) {
+		txn_set(t, cell, 0);
+		free_node(t, node);
+	}
+}
+
+/* Try to send the filled node, once. 0 sent, 1 try again, 2 joined the senders, else -errno. */
+static int send_once(struct frame *f, uint32_t node, uint32_t qbytes, bool nowait)
+{
+	struct area *a = &f->obj->area;
+	uint32_t size = (uint32_t)f->size, class = class_of(size);
+	struct txn t;
+
+	txn_begin(&t, a, f->who);
+	if (atomic_load(&f->settled)) {
+		txn_valid(&t);
+		return f->result;
+	}
+	if (!settled(f->ns, (int)f->who, f->obj, &t))
+		return 1;
+	if (area_value(a, M_FLAGS) & M_REMOVED)
+		return txn_valid(&t) ? -EIDRM : 1;
+	if (fits(a, size, qbytes)) {
+		give_up(&t, f->who, class, node);
+		append_message(&t, node, size, (uint32_t)f->ns->pid);
+		if (area_value(a, M_RHEAD))
+			txn_set(&t, M_FLAGS, area_value(a, M_FLAGS) | M_MORE);
+		return txn_commit(&t) ? 0 : 1;
+	}
+	if (nowait)
+		return txn_valid(&t) ? -EAGAIN : 1;
+	struct request *q = &area_who(a, f->who)->req;
+	q->pid = (uint32_t)f->ns->pid;
+	q->size = size;
+	f->head = M_SHEAD;
+	f->tail = M_STAIL;
+	give_up(&t, f->who, class, node);
+	txn_set(&t, REQ_NODE(a, f->who), node);
+	wait_join(f, &t);
+	return txn_commit(&t) ? 2 : 1;
+}
+
+int msg_queue_send(struct ipc_ns *ns, int who, struct obj *o, int id, int64_t type, const void *text, uint32_t size,
+		   int flags)
+{
+	struct frame f = { .ns = ns, .kind = KIND_MSG, .obj = o, .who = (uint32_t)who, .look = look, .take = take_back,
+			   .size = size };
+	struct area *a = &o->area;
+	uint32_t node, outer, qbytes;
+	struct node *n;
+	int e;
+
+	e = fill_begin(ns, who, o, class_of(size), &node, &outer);
+	if (e)
+		return e;
+	n = node_at(a, node);
+	n->type = type;
+	n->size = size;
+	n->class = class_of(size);
+	memcpy(n->text, text, size);
+	if (!(flags & IPC_NOWAIT))
+		ipc_frame = &f;
+	do {
+		e = registry_permit(ns, KIND_MSG, id, 0222, &qbytes);
+		if (e == -EINVAL)
+			e = -EIDRM;
+		if (!e)
+			e = send_once(&f, node, qbytes, flags & IPC_NOWAIT);
+	} while (e == 1);
+	fill_end(a, who, outer);
+	if (e == 2)
+		return wait_sleep(&f, NULL);
+	ipc_frame = NULL;
+	if (!e && area_value(a, M_FLAGS) & M_MORE)
+		run_cascade(ns, who, o);
+	return e;
+}
+
+/* ---- receiving ---- */
+
+static void copy_out(void *msg, int64_t type, const void *text, uint64_t size)
+{
+	memcpy(msg, &type, sizeof(long));
+	memcpy((char *)msg + sizeof(long), text, size);
+}
+
+/* The message that the receiver was handed: copy it, and free its node with the operation that ends the wait. */
+static void take_message(struct frame *f, struct txn *t, bool performed)
+{
+	uint32_t cell = REQ_NODE(t->area, f->who), node = area_value(t->area, cell);
+	struct node *n = node_at(t->area, node);
+	uint64_t size;
+
+	if (!performed || !node)
+		return;
+	size = n->size < f->size ? n->size : f->size;
+	copy_out(f->msg, n->type, n->text, size);
+	f->result = (int)size;
+	txn_set(t, cell, 0);
+	free_node(t, node);
+}
+
+#define JOINED (-4095)
+#define RETRY (-4094)
+
+static ssize_t found(struct frame *f, struct txn *t, uint32_t node, uint32_t prev)
+{
+	struct node *n = node_at(t->area, node);
+	uint32_t full = __atomic_load_n(&n->size, __ATOMIC_RELAXED);
+	int64_t type = __atomic_load_n(&n->type, __ATOMIC_RELAXED);
+	uint64_t size = full < f->size ? full : f->size;
+	char small[SMALL];
+
+	if (!area_unmoved(t->area, t->op))
+		return txn_valid(t), RETRY;
+	if (full > f->size && !(f->flags & MSG_NOERROR))
+		return txn_valid(t) ? -E2BIG : RETRY;
+	if (f->flags & MSG_COPY) {
+		if (full > f->size)
+			return txn_valid(t) ? -EINVAL : RETRY;
+		copy_out(f->msg, type, n->text, size);
+		return txn_valid(t) ? (ssize_t)size : RETRY;
+	}
+	memcpy(size <= SMALL ? small : (char *)f->msg + sizeof(long), n->text, size);
+	unlink_message(t, node, prev, (uint32_t)f->ns->pid);
+	free_node(t, node);
+	if (area_value(t->area, M_SHEAD))
+		txn_set(t, M_FLAGS, area_value(t->area, M_FLAGS) | M_MORE);
+	if (!txn_commit(t))
+		return RETRY;
+	memcpy(f->msg, &type, sizeof(long));
+	if (size <= SMALL)
+		memcpy((char *)f->msg + sizeof(long), small, size);
+	return (ssize_t)size;
+}
+
+static ssize_t receive_once(struct frame *f, int64_t type, enum mode mode)
+{
+	struct area *a = &f->obj->area;
+	uint32_t node, prev = 0;
+	struct txn t;
+
+	txn_begin(&t, a, f->who);
+	if (atomic_load(&f->settled)) {
+		txn_valid(&t);
+		return f->result;
+	}
+	if (!settled(f->ns, (int)f->who, f->obj, &t))
+		return RETRY;
+	if (area_value(a, M_FLAGS) & M_REMOVED)
+		return txn_valid(&t) ? -EIDRM : RETRY;
+	node = find(&t, type, mode, &prev);
+	if (node)
+		return found(f, &t, node, prev);
+	if (f->flags & IPC_NOWAIT)
+		return txn_valid(&t) ? -ENOMSG : RETRY;
+	struct request *q = &area_who(a, f->who)->req;
+	q->pid = (uint32_t)f->ns->pid;
+	q->type = f->type;
+	q->size = f->size;
+	q->flags = (uint32_t)f->flags;
+	f->head = M_RHEAD;
+	f->tail = M_RTAIL;
+	wait_join(f, &t);
+	return txn_commit(&t) ? JOINED : RETRY;
+}
+
+ssize_t msg_queue_receive(struct ipc_ns *ns, int who, struct obj *o, int id, void *msg, uint64_t size, int64_t type,
+			  int flags)
+{
+	for (;;) {
+		struct frame f = { .ns = ns, .kind = KIND_MSG, .obj = o, .who = (uint32_t)who, .look = look,
+				   .take = take_message, .msg = msg, .size = size, .type = type, .flags = flags };
+		int64_t wanted = type;
+		enum mode mode = find_mode(&wanted, flags);
+		uint32_t qbytes;
+		ssize_t n;
+
+		if (!(flags & IPC_NOWAIT))
+			ipc_frame = &f;
+		do {
+			n = registry_permit(ns, KIND_MSG, id, 0444, &qbytes);
+			if (n == -EINVAL)
+				n = -EIDRM;
+			if (!n)
+				n = receive_once(&f, wanted, mode);
+		} while (n == RETRY);
+		if (n == JOINED) {
+			n = wait_sleep(&f, NULL);
+			if (n == -AGAIN)
+				continue;
+			return n;
+		}
+		ipc_frame = NULL;
+		if (n >= 0 && area_value(&o->area, M_FLAGS) & M_MORE)
+			run_cascade(ns, who, o);
+		return n;
+	}
+}
+
+int msg_queue_stat(struct ipc_ns *ns, int who, struct obj *o, struct msg_stat *st)
+{
+	struct area *a = &o->area;
+	struct txn t;
+
+	for (;;) {
+		txn_begin(&t, a, (uint32_t)who);
+		if (!settled(ns, who, o, &t))
+			continue;
+		*st = (struct msg_stat){ area_value(a, M_CBYTES), area_value(a, M_QNUM), area_value(a, M_LSPID),
+					 area_value(a, M_LRPID), area_value(a, M_STIME), area_value(a, M_RTIME),
+					 area_value(a, M_CTIME) };
+		if (txn_valid(&t))
+			return 0;
+	}
+}
+
+/* ---- after a death ---- */
+
+/* End what a dead process's thread has there: its wait, and the message that it was handed. */
+static bool settle_who(int me, struct obj *o, uint32_t who, const struct slots *slots, uint32_t tag)
+{
+	struct area *a = &o->area;
+	struct txn t;
+
+	txn_begin(&t, a, (uint32_t)me);
+	uint32_t v = area_value(a, REQ_STATE(a, who)), node = area_value(a, REQ_NODE(a, who)), head = M_RHEAD, at;
+
+	if ((uint32_t)atomic_load(&slots->who[who]) != tag || (STATE_WHAT(v) != REQ_WAIT && !node))
+		return !txn_valid(&t);
+	for (at = area_value(a, M_SHEAD); at && at < WHO_MAX && area_unmoved(a, t.op); at = area_value(a, REQ_NEXT(a, at)))
+		if (at == who)
+			head = M_SHEAD;
+	if (STATE_WHAT(v) == REQ_WAIT) {
+		drop_request(&t, head, who);
+	} else {
+		txn_set(&t, REQ_NODE(a, who), 0);
+		free_node(&t, node);
+	}
+	txn_commit(&t);
+	return true;
+}
+
+void msg_queue_settle(struct ipc_ns *ns, int me, struct obj *o, uint32_t tag)
+{
+	uint32_t high = atomic_load(&ns->slots->who_high);
+
+	for (uint32_t w = 1; w < high; w++) {
+		if ((uint32_t)atomic_load(&ns->slots->who[w]) != tag ||
+		    file_fence(area_who(&o->area, w), WHO_SIZE))
+			continue;
+		while (settle_who(me, o, w, ns->slots, tag))
+			;
+	}
+	set_flag(ns, me, o, M_MORE, false);
+}
+
+void msg_queue_adopt_who(struct ipc_ns *ns, int who, struct obj *o)
+{
+	struct area *a = &o->area;
+	struct txn t;
+
+	(void)ns;
+	atomic_store(&area_who(a, (uint32_t)who)->req.filling, 0);
+	for (;;) {
+		txn_begin(&t, a, (uint32_t)who);
+		uint32_t cell = orphan_cell(a, (uint32_t)who), n = area_value(a, cell);
+
+		if (!n) {
+			txn_valid(&t);
+			return;
+		}
+		txn_set(&t, cell, area_value(a, node_next(n)));
+		free_node(&t, n);
+		txn_commit(&t);
+	}
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Message queues: the control area of one, and the operations on it. */
+#ifndef IPC_OBJ_MSG_H
+#define IPC_OBJ_MSG_H
+
+#include <sys/types.h>
+
+#include "ns.h"
+
+struct msg_stat { uint32_t cbytes, qnum, lspid, lrpid, stime, rtime, ctime; };
+
+int msg_queue_create(struct ipc_ns *ns, uint32_t *file);
+int msg_queue_send(struct ipc_ns *ns, int who, struct obj *o, int id, int64_t type, const void *text, uint32_t size,
+		   int flags);
+ssize_t msg_queue_receive(struct ipc_ns *ns, int who, struct obj *o, int id, void *msg, uint64_t size, int64_t type,
+			  int flags);
+int msg_queue_stat(struct ipc_ns *ns, int who, struct obj *o, struct msg_stat *st);
+/* IPC_SET has changed the limits or the permissions: senders that fit go on, receivers look again. */
+void msg_queue_changed(struct ipc_ns *ns, int who, struct obj *o);
+void msg_queue_close(struct ipc_ns *ns, int who, struct obj *o);
+void msg_queue_settle(struct ipc_ns *ns, int who, struct obj *o, uint32_t tag);
+/* What the who block still holds from its last owner goes back. */
+void msg_queue_adopt_who(struct ipc_ns *ns, int who, struct obj *o);
+
+#endif

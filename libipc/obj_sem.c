@@ -1,0 +1,746 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Semaphore sets. Each semaphore has a cell {value:16, epoch:16} and one for the pid of its last change. Undo rows hold
+ * {adjustment:16, epoch:16} for each semaphore and count only in the semaphore's epoch: SETVAL and SETALL clear
+ * everybody's by raising it.
+ *
+ * Rules inside:
+ *  - With S_MORE clear, no waiting request is possible. Whoever changes values while requests wait sets it, and nobody
+ *    does or answers anything else before the cascade (sem_step) has performed what became possible, in the kernel's
+ *    order: those that wait for zero first, then alterers from the oldest on, each time from the beginning.
+ *  - Before a call looks at values, the owners of the other undo rows are asked for; the dead are reaped first.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "obj_sem.h"
+#include "registry.h"
+#include "slot.h"
+#include "wait.h"
+
+enum { S_FLAGS = 16, S_OTIME, S_CTIME, S_AHEAD, S_ATAIL, S_ZHEAD, S_ZTAIL, S_UHIGH, S_FIRST = 32 };
+enum { S_REMOVED = 1, S_MORE = 2 };
+
+#define VAL(num) (S_FIRST + 2 * (num))
+#define PID(num) (S_FIRST + 2 * (num) + 1)
+#define SEMVAL(v) ((int)((v) & 0xffff))
+#define EPOCH(v) ((v) >> 16)
+#define PACK(value, epoch) (((uint32_t)(value) & 0xffff) | (uint32_t)(epoch) << 16)
+#define ADJ(v) ((int)(int16_t)((v) & 0xffff))
+
+/* A request to perform: the caller's, or a sleeper's. */
+struct sem_req {
+	const struct sembuf *sops;
+	uint32_t nsops;
+	int32_t undo; /* row, or -1 */
+	uint32_t pid;
+	uint32_t blocked; /* the operation that it waits for */
+};
+
+static uint32_t undo_cell(const struct area *a, uint32_t row, uint32_t i)
+{
+	uint32_t nsems = a->head->count;
+
+	return S_FIRST + 2 * nsems + row * (nsems + 1) + i; /* i 0: the owner's tag; i: semaphore i - 1 */
+}
+
+static uint64_t align(uint64_t n)
+{
+	return (n + PAGE - 1) & ~(uint64_t)(PAGE - 1);
+}
+
+static uint64_t stage_bytes(uint32_t nsems)
+{
+	return ((uint64_t)3 * nsems + 64) * sizeof(struct entry);
+}
+
+int sem_set_create(struct ipc_ns *ns, uint32_t nsems, uint32_t *file)
+{
+	struct area_head h = { .magic = AREA_MAGIC, .version = AREA_VERSION, .kind = AREA_SEM, .count = nsems };
+	uint64_t cells = 8ull * (S_FIRST + 2ull * nsems), undo = 8ull * (nsems + 1) * WHO_MAX;
+	cell_t ctime = now_seconds();
+	int fd;
+
+	h.who_at = align(cells + undo);
+	h.big_at = align(h.who_at + (uint64_t)WHO_SIZE * WHO_MAX);
+	h.big_size = align(stage_bytes(nsems) + SEMOPM_MAX * sizeof(struct sembuf));
+	fd = object_create(ns, KIND_SEM, h.big_at + h.big_size * WHO_MAX, align(cells), file);
+	if (fd < 0)
+		return fd;
+	if (pwrite(fd, &h, sizeof h, 0) != sizeof h || pwrite(fd, &ctime, 8, 8 * S_CTIME) != 8) {
+		close(fd);
+		return -ENOMEM;
+	}
+	close(fd);
+	return 0;
+}
+
+/* ---- evaluation ---- */
+
+/* What txn already plans for the cell; only asked when a semaphore may occur twice. */
+static struct entry *planned(struct txn *t, uint32_t cell)
+{
+	for (uint32_t i = 0; i < t->count; i++)
+		if (t->entry[i].cell == cell)
+			return &t->entry[i];
+	return NULL;
+}
+
+static uint32_t plan(struct txn *t, uint32_t cell, bool twice, struct entry **e)
+{
+	*e = twice ? planned(t, cell) : NULL;
+	return *e ? (*e)->value : area_value(t->area, cell);
+}
+
+static void plan_put(struct txn *t, uint32_t cell, struct entry *e, uint32_t value)
+{
+	if (e)
+		e->value = value;
+	else
+		txn_put_raw(t, cell, area_get(t->area, cell), value);
+}
+
+/* One operation of a request: 0, 1 would block, or -ERANGE. */
+static int plan_one(struct txn *t, struct sem_req *r, const struct sembuf *s, bool twice)
+{
+	struct entry *e, *u = NULL;
+	uint32_t v = plan(t, VAL(s->sem_num), twice, &e), adj = 0, cell = 0;
+	int value = SEMVAL(v) + s->sem_op;
+
+	if ((!s->sem_op && SEMVAL(v)) || value < 0)
+		return 1;
+	if (value > SEMVMX)
+		return -ERANGE;
+	if (s->sem_flg & SEM_UNDO && r->undo >= 0) {
+		cell = undo_cell(t->area, (uint32_t)r->undo, s->sem_num + 1u);
+		adj = plan(t, cell, twice, &u);
+		int sum = (EPOCH(adj) == EPOCH(v) ? ADJ(adj) : 0) - s->sem_op;
+
+		if (sum < -SEMAEM - 1 || sum > SEMAEM)
+			return -ERANGE;
+		if (s->sem_op)
+			plan_put(t, cell, u, PACK(sum, EPOCH(v)));
+	}
+	if (s->sem_op)
+		plan_put(t, VAL(s->sem_num), e, PACK(value, EPOCH(v)));
+	if (area_value(t->area, PID(s->sem_num)) != r->pid && !(twice && planned(t, PID(s->sem_num))))
+		txn_put_raw(t, PID(s->sem_num), area_get(t->area, PID(s->sem_num)), r->pid);
+	return 0;
+}
+
+/* Plan a whole request. 0: its entries are in t; 1: it must wait; else -errno, nothing planned. */
+static int plan_request(struct txn *t, struct sem_req *r)
+{
+	uint32_t before = t->count;
+	uint64_t seen = 0;
+	bool twice = false;
+	int e;
+
+	for (uint32_t i = 0; i < r->nsops; i++) {
+		const struct sembuf *s = &r->sops[i];
+		uint64_t bit = 1ull << (s->sem_num % 64);
+
+		if (s->sem_num >= t->area->head->count)
+			return -EFBIG;
+		twice = twice || seen & bit;
+		seen |= bit;
+		e = plan_one(t, r, s, twice);
+		if (e) {
+			t->count = before;
+			r->blocked = i;
+			return e == 1 && s->sem_flg & IPC_NOWAIT ? -EAGAIN : e;
+		}
+	}
+	return 0;
+}
+
+/* ---- the cascade ---- */
+
+static bool is_alter(const struct sembuf *sops, uint32_t nsops)
+{
+	for (uint32_t i = 0; i < nsops; i++)
+		if (sops[i].sem_op)
+			return true;
+	return false;
+}
+
+static void load_request(const struct area *a, uint32_t who, struct sem_req *r)
+{
+	struct request *q = &area_who(a, who)->req;
+
+	r->nsops = q->nsops;
+	r->undo = q->undo;
+	r->pid = q->pid;
+	r->sops = (const struct sembuf *)q->sop;
+	if (r->nsops > REQ_SOPS)
+		r->sops = (const struct sembuf *)((char *)area_big(a, who) + stage_bytes(a->head->count));
+	if (r->nsops > SEMOPM_MAX)
+		r->nsops = 0;
+}
+
+/* Room for a list longer than a descriptor, in this thread's staging area. */
+static int stage(struct ipc_ns *ns, struct obj *o, uint32_t who, uint64_t entries)
+{
+	if (entries > 3ull * o->area.head->count + 64)
+		entries = 3ull * o->area.head->count + 64;
+	return file_fence(area_big(&o->area, who), entries * sizeof(struct entry));
+}
+
+/* The first request of a list that can be performed or must fail; 0 when there is none. Its plan is in t. */
+static uint32_t first_possible(struct txn *t, uint32_t head, bool removed, int *result)
+{
+	uint32_t who = area_value(t->area, head), steps = 0;
+
+	for (; who && who < WHO_MAX && steps < WHO_MAX; who = area_value(t->area, REQ_NEXT(t->area, who)), steps++) {
+		struct sem_req r;
+
+		if (removed) {
+			*result = -EIDRM;
+			return who;
+		}
+		load_request(t->area, who, &r);
+		*result = plan_request(t, &r);
+		if (*result != 1)
+			return who;
+		if (!area_unmoved(t->area, t->op))
+			return 0;
+	}
+	return 0;
+}
+
+/* One step of the cascade, by whoever sees S_MORE. */
+static void sem_step(struct ipc_ns *ns, int me, struct obj *o)
+{
+	struct area *a = &o->area;
+	uint32_t head = S_ZHEAD, tail = S_ZTAIL, who, flags;
+	int result = 0;
+	struct txn t;
+
+	txn_begin(&t, a, (uint32_t)me);
+	flags = area_value(a, S_FLAGS);
+	if (!(flags & S_MORE)) {
+		txn_valid(&t);
+		return;
+	}
+	if (a->head->count > 6 && !(flags & S_REMOVED)) {
+		if (stage(ns, o, (uint32_t)me, 3ull * a->head->count + 64)) {
+			txn_valid(&t); /* no memory to work in: the next one may have some */
+			sched_yield();
+			return;
+		}
+		txn_stage(&t, area_big(a, (uint32_t)me), 3 * a->head->count + 64);
+	}
+	who = first_possible(&t, head, flags & S_REMOVED, &result);
+	if (!who) {
+		head = S_AHEAD;
+		tail = S_ATAIL;
+		who = first_possible(&t, head, flags & S_REMOVED, &result);
+	}
+	if (!who) {
+		txn_set(&t, S_FLAGS, flags & ~(uint32_t)S_MORE);
+		txn_commit(&t);
+		return;
+	}
+	uint32_t tag = (uint32_t)atomic_load(&ns->slots->who[who]);
+	if (!slot_alive(ns, tag) && slot_life_slow(ns, tag) != LIFE_ALIVE) {
+		t.count = 0; /* nobody is there to take it */
+		txn_set(&t, REQ_STATE(a, who), STATE(STATE_TURN(area_value(a, REQ_STATE(a, who))), 0, REQ_NONE));
+		list_remove(&t, head, tail, who);
+		txn_commit(&t);
+		return;
+	}
+	wait_done(&t, head, tail, who, -result);
+	if (!result)
+		txn_set(&t, S_OTIME, now_seconds());
+	if (txn_commit(&t))
+		wait_wake(a, who);
+}
+
+/* Inside a transaction: is the state one that may be acted on? If not, mend it, and begin again. */
+static bool settled(struct ipc_ns *ns, int me, struct obj *o, struct txn *t)
+{
+	struct area *a = &o->area;
+	uint32_t rows;
+
+	if (area_value(a, S_FLAGS) & S_MORE) {
+		txn_valid(t);
+		sem_step(ns, me, o);
+		return false;
+	}
+	rows = area_value(a, S_UHIGH);
+	for (uint32_t i = 0; i < rows && i < WHO_MAX; i++) {
+		uint32_t tag = area_value(a, undo_cell(a, i, 0));
+
+		if (!tag || tag == ns->tag || slot_alive(ns, tag) || slot_life_slow(ns, tag) != LIFE_DEAD)
+			continue;
+		txn_valid(t);
+		slot_reap(ns, me, tag);
+		sem_set_settle(ns, me, o, tag, true); /* also when its slot has been given away already */
+		return false;
+	}
+	return true;
+}
+
+static bool anybody_waits(const struct area *a)
+{
+	return area_value(a, S_AHEAD) || area_value(a, S_ZHEAD);
+}
+
+static void changed(struct txn *t)
+{
+	if (anybody_waits(t->area))
+		txn_set(t, S_FLAGS, area_value(t->area, S_FLAGS) | S_MORE);
+}
+
+static void run_cascade(struct ipc_ns *ns, int me, struct obj *o)
+{
+	while (area_value(&o->area, S_FLAGS) & S_MORE)
+		sem_step(ns, me, o);
+}
+
+/* ---- undo rows ---- */
+
+static int undo_row(struct ipc_ns *ns, int me, struct obj *o)
+{
+	struct area *a = &o->area;
+	struct txn t;
+
+	if (o->undo >= 0)
+		return o->undo;
+	for (;;) {
+		txn_begin(&t, a, (uint32_t)me);
+		uint32_t high = area_value(a, S_UHIGH), row, mine = high;
+
+		for (row = 0; row < high && row < WHO_MAX; row++) {
+			uint32_t tag = area_value(a, undo_cell(a, row, 0));
+
+			if (tag == ns->tag)
+				break;
+			if (!tag && mine == high)
+				mine = row;
+		}
+		if (row < high) {
+			if (!txn_valid(&t))
+				continue;
+			o->undo = (int32_t)row;
+			return o->undo;
+		}
+		if (mine >= WHO_MAX ||
+		    file_fence(area_cell(a, undo_cell(a, mine, 0)), 8ull * (a->head->count + 1))) {
+			txn_valid(&t);
+			return -ENOMEM;
+		}
+		txn_set(&t, undo_cell(a, mine, 0), ns->tag);
+		if (mine == high)
+			txn_set(&t, S_UHIGH, high + 1);
+		if (txn_commit(&t)) {
+			o->undo = (int32_t)mine;
+			return o->undo;
+		}
+	}
+}
+
+/* One adjustment of a dead process at a time, then its row. The kernel's clipping, pid and time. */
+static bool undo_step(struct ipc_ns *ns, int me, struct obj *o, uint32_t tag)
+{
+	struct area *a = &o->area;
+	uint32_t row, i, rows;
+	struct txn t;
+
+	txn_begin(&t, a, (uint32_t)me);
+	rows = area_value(a, S_UHIGH);
+	for (row = 0; row < rows && row < WHO_MAX; row++)
+		if (area_value(a, undo_cell(a, row, 0)) == tag)
+			break;
+	if (row >= rows || area_value(a, S_FLAGS) & S_REMOVED)
+		return !txn_valid(&t);
+	for (i = 0; i < a->head->count && t.count + 8 < DESC_INLINE; i++) {
+		uint32_t adj = area_value(a, undo_cell(a, row, i + 1)), v = area_value(a, VAL(i));
+		int value = SEMVAL(v) + ADJ(adj);
+
+		if (!ADJ(adj))
+			continue;
+		txn_set(&t, undo_cell(a, row, i + 1), 0);
+		if (EPOCH(adj) != EPOCH(v))
+			continue;
+		value = value < 0 ? 0 : value > SEMVMX ? SEMVMX : value;
+		txn_set(&t, VAL(i), PACK(value, EPOCH(v)));
+		txn_set(&t, PID(i), (uint32_t)slot_pid(ns, tag));
+	}
+	if (i == a->head->count) {
+		txn_set(&t, undo_cell(a, row, 0), 0);
+		txn_set(&t, S_OTIME, now_seconds());
+		changed(&t);
+	}
+	txn_commit(&t);
+	return true;
+}
+
+/* A request of a thread whose process has gone. */
+static void withdraw(struct ipc_ns *ns, int me, struct obj *o, uint32_t who, uint32_t tag)
+{
+	struct area *a = &o->area;
+	struct txn t;
+
+	if (file_fence(area_who(a, who), WHO_SIZE))
+		return;
+	for (;;) {
+		txn_begin(&t, a, (uint32_t)me);
+		uint32_t v = area_value(a, REQ_STATE(a, who)), head = S_AHEAD, tail = S_ATAIL, at;
+
+		if (STATE_WHAT(v) != REQ_WAIT || (uint32_t)atomic_load(&ns->slots->who[who]) != tag) {
+			if (txn_valid(&t))
+				return;
+			continue;
+		}
+		for (at = area_value(a, S_ZHEAD); at && at < WHO_MAX; at = area_value(a, REQ_NEXT(a, at))) {
+			if (at == who) {
+				head = S_ZHEAD;
+				tail = S_ZTAIL;
+				break;
+			}
+			if (!area_unmoved(a, t.op))
+				break;
+		}
+		txn_set(&t, REQ_STATE(a, who), STATE(STATE_TURN(v), 0, REQ_NONE));
+		list_remove(&t, head, tail, who);
+		if (txn_commit(&t))
+			return;
+	}
+}
+
+void sem_set_settle(struct ipc_ns *ns, int me, struct obj *o, uint32_t tag, bool undo)
+{
+	uint32_t high = atomic_load(&ns->slots->who_high);
+
+	for (uint32_t w = 1; w < high; w++)
+		if ((uint32_t)atomic_load(&ns->slots->who[w]) == tag)
+			withdraw(ns, me, o, w, tag);
+	while (undo && undo_step(ns, me, o, tag))
+		;
+	run_cascade(ns, me, o);
+}
+
+/* ---- the calls ---- */
+
+static void look(struct frame *f)
+{
+	struct row r;
+	struct txn t;
+
+	slots_sweep(f->ns, (int)f->who);
+	if (atomic_load(&f->obj->opened) &&
+	    registry_read(f->ns, KIND_SEM, (int)atomic_load(&f->obj->opened) - 1, &r) == -EINVAL)
+		sem_set_close(f->ns, (int)f->who, f->obj);
+	do
+		txn_begin(&t, &f->obj->area, f->who);
+	while (!settled(f->ns, (int)f->who, f->obj, &t));
+	txn_valid(&t);
+}
+
+static void fill_request(struct obj *o, uint32_t who, const struct sem_req *r)
+{
+	struct request *q = &area_who(&o->area, who)->req;
+	void *to = r->nsops > REQ_SOPS ? (char *)area_big(&o->area, who) + stage_bytes(o->area.head->count) : (void *)q->sop;
+
+	q->nsops = (uint16_t)r->nsops;
+	q->undo = r->undo;
+	q->pid = r->pid;
+	memcpy(to, r->sops, r->nsops * sizeof *r->sops);
+}
+
+/* Join the list; 0 when joined, 1 when the state has moved and the request must be tried again. */
+static int join(struct frame *f, struct txn *t, const struct sem_req *r)
+{
+	fill_request(f->obj, f->who, r);
+	f->head = is_alter(r->sops, r->nsops) ? S_AHEAD : S_ZHEAD;
+	f->tail = f->head + 1;
+	wait_join(f, t);
+	return txn_commit(t) ? 0 : 1;
+}
+
+static int operate_slow(struct ipc_ns *ns, int who, struct obj *o, struct sem_req *r, const struct timespec *deadline)
+{
+	struct frame f = { .ns = ns, .kind = KIND_SEM, .obj = o, .who = (uint32_t)who, .look = look };
+	struct area *a = &o->area;
+	bool big = r->nsops > 6;
+	struct txn t;
+	int e;
+
+	if (r->nsops > REQ_SOPS || big) {
+		e = file_fence(area_big(a, f.who), a->big_size);
+		if (e)
+			return e;
+	}
+	ipc_frame = &f;
+	for (;;) {
+		txn_begin(&t, a, f.who);
+		if (atomic_load(&f.settled)) { /* a handler that comes later makes the commit fail */
+			txn_valid(&t);
+			break;
+		}
+		if (big)
+			txn_stage(&t, area_big(a, f.who), 3 * a->head->count + 64);
+		if (!settled(ns, who, o, &t))
+			continue;
+		e = area_value(a, S_FLAGS) & S_REMOVED ? -EIDRM : plan_request(&t, r);
+		if (e < 0) {
+			if (!txn_valid(&t))
+				continue;
+			ipc_frame = NULL;
+			return e;
+		}
+		if (e == 0) {
+			txn_set(&t, S_OTIME, now_seconds());
+			if (is_alter(r->sops, r->nsops))
+				changed(&t);
+			if (!txn_commit(&t))
+				continue;
+			ipc_frame = NULL;
+			run_cascade(ns, who, o);
+			return 0;
+		}
+		t.entry = t.desc->entry;
+		t.room = DESC_INLINE;
+		if (!join(&f, &t, r))
+			return wait_sleep(&f, deadline);
+	}
+	ipc_frame = NULL;
+	return f.result;
+}
+
+int sem_set_operate(struct ipc_ns *ns, int who, struct obj *o, const struct sembuf *sops, uint32_t nsops,
+		    const struct timespec *deadline)
+{
+	struct sem_req r = { .sops = sops, .nsops = nsops, .undo = -1, .pid = (uint32_t)ns->pid };
+	struct area *a = &o->area;
+	struct txn t;
+	int e;
+
+	for (uint32_t i = 0; i < nsops; i++)
+		if (sops[i].sem_flg & SEM_UNDO) {
+			e = undo_row(ns, who, o);
+			if (e < 0)
+				return e;
+			r.undo = e;
+			break;
+		}
+	if (nsops > 6)
+		return operate_slow(ns, who, o, &r, deadline);
+	for (;;) {
+		txn_begin(&t, a, (uint32_t)who);
+		if (!settled(ns, who, o, &t))
+			continue;
+		e = area_value(a, S_FLAGS) & S_REMOVED ? -EIDRM : plan_request(&t, &r);
+		if (e) {
+			if (!txn_valid(&t))
+				continue;
+			return e == 1 ? operate_slow(ns, who, o, &r, deadline) : e;
+		}
+		txn_set(&t, S_OTIME, now_seconds());
+		if (anybody_waits(a) && is_alter(sops, nsops))
+			txn_set(&t, S_FLAGS, area_value(a, S_FLAGS) | S_MORE);
+		if (txn_commit(&t))
+			break;
+	}
+	if (area_value(a, S_FLAGS) & S_MORE)
+		run_cascade(ns, who, o);
+	return 0;
+}
+
+/* How many sleep on semaphore num: for zero, or for more. The dead do not count. */
+static int count_waiters(struct ipc_ns *ns, struct txn *t, uint32_t head, uint32_t num, bool zero, uint32_t *dead)
+{
+	uint32_t who = area_value(t->area, head), steps = 0;
+	int n = 0;
+
+	for (; who && who < WHO_MAX && steps < WHO_MAX; who = area_value(t->area, REQ_NEXT(t->area, who)), steps++) {
+		uint32_t tag = (uint32_t)atomic_load(&ns->slots->who[who]), before = t->count;
+		struct sem_req r;
+
+		if (!area_unmoved(t->area, t->op))
+			return 0;
+		if (!slot_alive(ns, tag) && slot_life_slow(ns, tag) != LIFE_ALIVE) {
+			*dead = tag;
+			return 0;
+		}
+		load_request(t->area, who, &r);
+		if (plan_request(t, &r) == 1) {
+			const struct sembuf *s = &r.sops[r.blocked];
+
+			n += s->sem_num == num && (s->sem_op == 0) == zero;
+		}
+		t->count = before;
+	}
+	return n;
+}
+
+int sem_set_query(struct ipc_ns *ns, int who, struct obj *o, uint32_t num, int cmd)
+{
+	struct area *a = &o->area;
+	struct txn t;
+
+	for (;;) {
+		uint32_t dead = 0;
+		int v = 0;
+
+		txn_begin(&t, a, (uint32_t)who);
+		if (!settled(ns, who, o, &t))
+			continue;
+		if (area_value(a, S_FLAGS) & S_REMOVED)
+			v = -EIDRM;
+		else if (cmd == GETVAL)
+			v = SEMVAL(area_value(a, VAL(num)));
+		else if (cmd == GETPID)
+			v = (int)area_value(a, PID(num));
+		else
+			v = count_waiters(ns, &t, S_AHEAD, num, cmd == GETZCNT, &dead) +
+			    count_waiters(ns, &t, S_ZHEAD, num, cmd == GETZCNT, &dead);
+		if (!txn_valid(&t))
+			continue;
+		if (!dead)
+			return v;
+		slot_reap(ns, who, dead);
+		sem_set_settle(ns, who, o, dead, false);
+	}
+}
+
+int sem_set_getall(struct ipc_ns *ns, int who, struct obj *o, unsigned short *values)
+{
+	struct area *a = &o->area;
+	struct txn t;
+	int e;
+
+	for (;;) {
+		txn_begin(&t, a, (uint32_t)who);
+		if (!settled(ns, who, o, &t))
+			continue;
+		e = area_value(a, S_FLAGS) & S_REMOVED ? -EIDRM : 0;
+		for (uint32_t i = 0; i < a->head->count && !e; i++)
+			values[i] = (unsigned short)SEMVAL(area_value(a, VAL(i)));
+		if (txn_valid(&t))
+			return e;
+	}
+}
+
+/*
+ * Epochs have 16 bits. Before one of them comes round, adjustments of earlier ones are wiped; they mean nothing, so
+ * each may go in an operation of its own.
+ */
+static void wipe_stale(struct ipc_ns *ns, int who, struct obj *o, uint32_t num)
+{
+	struct area *a = &o->area;
+
+	(void)ns;
+	for (uint32_t row = 0; row < area_value(a, S_UHIGH) && row < WHO_MAX; row++) {
+		struct txn t;
+
+		do {
+			txn_begin(&t, a, (uint32_t)who);
+			uint32_t adj = area_value(a, undo_cell(a, row, num + 1));
+
+			if (ADJ(adj) && EPOCH(adj) != EPOCH(area_value(a, VAL(num))))
+				txn_set(&t, undo_cell(a, row, num + 1), 0);
+		} while (!txn_commit(&t));
+	}
+}
+
+static void plan_setval(struct txn *t, uint32_t num, uint32_t value, uint32_t pid)
+{
+	uint64_t old = area_get(t->area, VAL(num));
+
+	txn_put_raw(t, VAL(num), old, PACK(value, EPOCH(VALUE(old)) + 1));
+	txn_set(t, PID(num), pid);
+}
+
+int sem_set_setval(struct ipc_ns *ns, int who, struct obj *o, uint32_t num, int value)
+{
+	struct area *a = &o->area;
+	struct txn t;
+
+	if ((EPOCH(area_value(a, VAL(num))) & 0x3fff) == 0x3fff)
+		wipe_stale(ns, who, o, num);
+	for (;;) {
+		txn_begin(&t, a, (uint32_t)who);
+		if (!settled(ns, who, o, &t))
+			continue;
+		if (area_value(a, S_FLAGS) & S_REMOVED) {
+			if (txn_valid(&t))
+				return -EIDRM;
+			continue;
+		}
+		plan_setval(&t, num, (uint32_t)value, (uint32_t)ns->pid);
+		txn_set(&t, S_CTIME, now_seconds());
+		changed(&t);
+		if (txn_commit(&t))
+			break;
+	}
+	run_cascade(ns, who, o);
+	return 0;
+}
+
+int sem_set_setall(struct ipc_ns *ns, int who, struct obj *o, const unsigned short *values)
+{
+	struct area *a = &o->area;
+	uint32_t n = a->head->count;
+	struct txn t;
+	int e;
+
+	for (uint32_t i = 0; i < n; i++)
+		if ((EPOCH(area_value(a, VAL(i))) & 0x3fff) == 0x3fff)
+			wipe_stale(ns, who, o, i);
+	e = n > 12 ? stage(ns, o, (uint32_t)who, 2ull * n + 8) : 0;
+	if (e)
+		return e;
+	for (;;) {
+		txn_begin(&t, a, (uint32_t)who);
+		if (!settled(ns, who, o, &t))
+			continue;
+		if (area_value(a, S_FLAGS) & S_REMOVED) {
+			if (txn_valid(&t))
+				return -EIDRM;
+			continue;
+		}
+		if (n > 12)
+			txn_stage(&t, area_big(a, (uint32_t)who), 3 * n + 64);
+		for (uint32_t i = 0; i < n; i++)
+			plan_setval(&t, i, values[i], (uint32_t)ns->pid);
+		txn_set(&t, S_CTIME, now_seconds());
+		changed(&t);
+		if (txn_commit(&t))
+			break;
+	}
+	run_cascade(ns, who, o);
+	return 0;
+}
+
+int sem_set_times(struct ipc_ns *ns, int who, struct obj *o, struct sem_times *times)
+{
+	struct area *a = &o->area;
+	struct txn t;
+
+	for (;;) {
+		txn_begin(&t, a, (uint32_t)who);
+		if (!settled(ns, who, o, &t))
+			continue;
+		times->otime = area_value(a, S_OTIME);
+		times->ctime = area_value(a, S_CTIME);
+		if (txn_valid(&t))
+			return 0;
+	}
+}
+
+void sem_set_close(struct ipc_ns *ns, int who, struct obj *o)
+{
+	struct txn t;
+
+	do {
+		txn_begin(&t, &o->area, (uint32_t)who);
+		txn_set(&t, S_FLAGS, S_REMOVED | S_MORE);
+	} while (!txn_commit(&t));
+	run_cascade(ns, who, o);
+}

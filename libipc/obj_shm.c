@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Shared memory segments on files. See obj_shm.h; the counting is in attach.c. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/shm.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "attach.h"
+#include "obj_shm.h"
+
+static uint64_t page_round(uint64_t n)
+{
+	return (n + PAGE - 1) & ~(uint64_t)(PAGE - 1);
+}
+
+static uint64_t blocks_of(struct ipc_ns *ns, const struct row *r)
+{
+	char name[24], path[480];
+	struct stat st;
+
+	object_name(name, KIND_SHM, (int)r->v[R_FILE]);
+	if (file_path(ns, path, sizeof path, name) || stat(path, &st))
+		return 0;
+	return (uint64_t)st.st_blocks * 512;
+}
+
+/*
+ * Can the file system hold what all segments have been promised, and this one? Exact counting asks each file; it is
+ * only done when the sum of sizes does not fit anyway.
+ */
+static bool holds(struct ipc_ns *ns, uint64_t size)
+{
+	uint64_t free_bytes, pages, promised = 0;
+	struct statvfs fs;
+	struct row r;
+
+	if (statvfs(ns->dir, &fs))
+		return true;
+	free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+	pages = area_value(&ns->reg, G_PAGES) | (uint64_t)area_value(&ns->reg, G_PAGES + 1) << 32;
+	if (size > free_bytes)
+		return false;
+	if (pages < UINT64_MAX / PAGE - size / PAGE - 1 && pages * PAGE + page_round(size) <= free_bytes)
+		return true;
+	for (uint32_t i = 0, left = area_value(&ns->reg, G_INUSE + KIND_SHM); i < IPCMNI && left; i++) {
+		uint64_t have, want;
+
+		if (registry_read_index(ns, KIND_SHM, i, &r))
+			continue;
+		left--;
+		if (r.v[R_MODE] & ROW_NORESERVE)
+			continue;
+		want = page_round(row_size(&r));
+		have = blocks_of(ns, &r);
+		promised += want > have ? want - have : 0;
+	}
+	return promised + size <= free_bytes;
+}
+
+int shm_segment_create(struct ipc_ns *ns, uint64_t size, bool reserve, uint32_t *file)
+{
+	int fd;
+
+	if (page_round(size) < size || page_round(size) > INT64_MAX || (reserve && !holds(ns, size)))
+		return -ENOMEM;
+	fd = object_create(ns, KIND_SHM, page_round(size), 0, file);
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
+}
+
+/* A free entry of the process's table. */
+static struct attachment *new_entry(struct ipc_ns *ns)
+{
+	for (uint32_t i = 0; i < ns->att_count; i++)
+		if (!ns->att[i].addr)
+			return &ns->att[i];
+	if (ns->att_count == ns->att_room) {
+		uint32_t room = ns->att_room ? ns->att_room * 2 : PAGE / sizeof(struct attachment);
+		void *p = mmap(NULL, room * sizeof(struct attachment), PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (p == MAP_FAILED)
+			return NULL;
+		if (ns->att) {
+			memcpy(p, ns->att, ns->att_count * sizeof(struct attachment));
+			munmap(ns->att, ns->att_room * sizeof(struct attachment));
+		}
+		ns->att = p;
+		ns->att_room = room;
+	}
+	return &ns->att[ns->att_count++];
+}
+
+/* Where and how to map: the address rules of shmat(2). */
+static int map_flags(uintptr_t *addr, int flags, uint64_t size)
+{
+	if (*addr & (PAGE - 1)) {
+		if (!(flags & SHM_RND))
+			return -EINVAL;
+		*addr &= ~(uintptr_t)(PAGE - 1);
+		if (!*addr && flags & SHM_REMAP)
+			return -EINVAL;
+		if (!*addr)
+			return MAP_FIXED;
+	}
+	if (!*addr)
+		return flags & SHM_REMAP ? -EINVAL : 0;
+	if (*addr + size < *addr)
+		return -EINVAL;
+	return flags & SHM_REMAP ? MAP_FIXED : MAP_FIXED_NOREPLACE;
+}
+
+/* SHM_REMAP has replaced what was there; attachments that it covers are gone. */
+static void drop_covered(struct ipc_ns *ns, int who, const char *at, size_t size)
+{
+	for (uint32_t i = 0; i < ns->att_count; i++) {
+		struct attachment *a = &ns->att[i];
+
+		if (a->addr && a->addr >= at && a->addr + a->size <= at + size) {
+			a->addr = NULL;
+			attach_drop(ns, who, ns->tag, a->record, ns->pid);
+		}
+	}
+}
+
+static int map_segment(struct ipc_ns *ns, const struct row *r, uintptr_t addr, int how, int flags, void **at)
+{
+	int prot = PROT_READ | (flags & SHM_RDONLY ? 0 : PROT_WRITE) | (flags & SHM_EXEC ? PROT_EXEC : 0);
+	char name[24];
+	int fd, e = 0;
+
+	object_name(name, KIND_SHM, (int)r->v[R_FILE]);
+	fd = file_open(ns, name, flags & SHM_RDONLY ? O_RDONLY : O_RDWR);
+	if (fd < 0)
+		return fd == -ENOENT ? -EIDRM : fd;
+	*at = mmap((void *)addr, page_round(row_size(r)), prot, MAP_SHARED | how, fd, 0);
+	if (*at == MAP_FAILED)
+		e = errno == EEXIST ? -EINVAL : -errno;
+	close(fd);
+	if (!e && addr && *at != (void *)addr) { /* a kernel without MAP_FIXED_NOREPLACE */
+		munmap(*at, page_round(row_size(r)));
+		e = -EINVAL;
+	}
+	return e;
+}
+
+int shm_segment_attach(struct ipc_ns *ns, int who, int id, uintptr_t addr, int flags, void **at)
+{
+	uint32_t want = flags & SHM_RDONLY ? 0444 : 0666, record;
+	struct attachment *a;
+	struct perm p;
+	struct row r;
+	int how, e;
+
+	how = map_flags(&addr, flags, 0);
+	if (how < 0)
+		return how;
+	e = registry_read(ns, KIND_SHM, id, &r);
+	if (e)
+		return e;
+	p = row_perm(&r);
+	e = perm_check(&p, want | (flags & SHM_EXEC ? 0111 : 0));
+	if (e)
+		return e;
+	how = map_flags(&addr, flags, page_round(row_size(&r)));
+	if (how < 0)
+		return how;
+	a = new_entry(ns);
+	if (!a)
+		return -ENOMEM;
+	e = map_segment(ns, &r, addr, how, flags, at);
+	if (e)
+		return e;
+	if (how == MAP_FIXED)
+		drop_covered(ns, who, *at, page_round(row_size(&r)));
+	e = attach_add(ns, who, ns->tag, id, ns->pid, &record);
+	if (e) {
+		munmap(*at, page_round(row_size(&r)));
+		return e;
+	}
+	*a = (struct attachment){ .addr = *at, .size = page_round(row_size(&r)), .id = id, .record = record };
+	if (r.v[R_MODE] & SHM_LOCKED)
+		mlock2(*at, a->size, MLOCK_ONFAULT);
+	return 0;
+}
+
+int shm_segment_detach(struct ipc_ns *ns, int who, uintptr_t addr)
+{
+	for (uint32_t i = 0; i < ns->att_count; i++) {
+		struct attachment *a = &ns->att[i];
+
+		if (!a->addr || (uintptr_t)a->addr != addr)
+			continue;
+		munmap(a->addr, a->size);
+		a->addr = NULL;
+		attach_drop(ns, who, ns->tag, a->record, ns->pid);
+		return 0;
+	}
+	return -EINVAL;
+}
+
+uint64_t shm_resident_pages(struct ipc_ns *ns)
+{
+	uint64_t bytes = 0;
+	struct row r;
+
+	for (uint32_t i = 0, left = area_value(&ns->reg, G_INUSE + KIND_SHM); i < IPCMNI && left; i++)
+		if (!registry_read_index(ns, KIND_SHM, i, &r)) {
+			bytes += blocks_of(ns, &r);
+			left--;
+		}
+	return bytes / PAGE;
+}
+
+int shm_segment_lock(struct ipc_ns *ns, int id, bool lock)
+{
+	for (uint32_t i = 0; i < ns->att_count; i++)
+		if (ns->att[i].addr && ns->att[i].id == id) {
+			if (!lock)
+				munlock(ns->att[i].addr, ns->att[i].size);
+			else if (mlock2(ns->att[i].addr, ns->att[i].size, MLOCK_ONFAULT))
+				return -ENOMEM;
+		}
+	return 0;
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Control areas of semaphore sets and queues: making, opening and keeping them mapped. A file's name has a number of
+ * its own, so it can be made before the object's id is known; the slot says which file it is making or removing, so
+ * that a reaper can finish that.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "registry.h"
+#include "slot.h"
+#include "wait.h"
+
+/* The object's own file and mapping lengths. */
+static int map_area(struct ipc_ns *ns, enum kind kind, uint32_t file, struct area *a)
+{
+	struct area_head *h;
+	struct stat st;
+	char name[24];
+	int fd, e = 0;
+
+	object_name(name, kind, (int)file);
+	fd = file_open(ns, name, O_RDWR);
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) || st.st_size < (off_t)PAGE) {
+		close(fd);
+		return ns_fail(-EIDRM, "%s/%s is too short for an object", ns->dir, name);
+	}
+	h = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
+	if (h == MAP_FAILED) {
+		close(fd);
+		return -ENOMEM;
+	}
+	if (h->magic != AREA_MAGIC || h->version != AREA_VERSION || h->kind != (kind == KIND_SEM ? AREA_SEM : AREA_MSG)) {
+		e = ns_fail(-EIDRM, "%s/%s is damaged or of another version; it is left as it is", ns->dir, name);
+	} else {
+		a->who_at = h->who_at;
+		a->big_at = h->big_at;
+		a->big_size = h->big_size;
+		a->length = area_length(kind, h);
+	}
+	munmap(h, PAGE);
+	if (!e) {
+		a->head = mmap(NULL, a->length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+		if (a->head == MAP_FAILED)
+			e = -ENOMEM;
+		else
+			madvise(a->head, a->length, MADV_DONTDUMP);
+	}
+	close(fd);
+	return e;
+}
+
+size_t area_length(enum kind kind, const struct area_head *h)
+{
+	if (kind == KIND_MSG)
+		return MSG_AREA_LENGTH;
+	return h->big_at + h->big_size * WHO_MAX;
+}
+
+/* Nobody of this process can be using the old mapping: one thread, and no frame of it waits. */
+static void unmap_old(struct ipc_ns *ns, struct obj *o)
+{
+	if (o->area.head && atomic_load(&ns->threads) <= 1 && !wait_pending())
+		munmap(o->area.head, o->area.length);
+	o->area.head = NULL;
+}
+
+static int open_object(struct ipc_ns *ns, enum kind kind, const struct row *r, struct obj *o)
+{
+	struct area a = { 0 };
+	int e = map_area(ns, kind, r->v[R_FILE], &a);
+
+	if (e)
+		return e == -ENOENT ? -EIDRM : e;
+	atomic_store(&o->opened, 0);
+	unmap_old(ns, o);
+	o->area = a;
+	o->file = r->v[R_FILE];
+	o->tag = 0;
+	return 0;
+}
+
+int object_open_slow(struct ipc_ns *ns, enum kind kind, int id, int who, struct obj **out)
+{
+	struct obj *o = &ns->obj[kind][ID_INDEX(id)];
+	struct cold c;
+	struct row r;
+	int e;
+
+	cold_enter(ns, &c);
+	e = registry_read(ns, kind, id, &r);
+	if (!e && atomic_load(&o->opened) != (uint32_t)id + 1)
+		e = open_object(ns, kind, &r, o);
+	if (!e && o->tag != ns->tag) {
+		e = slot_note(ns, kind, id);
+		if (!e) {
+			memset((void *)o->touched, 0, sizeof o->touched);
+			atomic_store(&o->undo, -1);
+			o->tag = ns->tag;
+		}
+	}
+	if (!e && atomic_load(&o->touched[who / 4 % 16]) != who / 4 + 1) {
+		e = file_fence(area_who(&o->area, (uint32_t)who), WHO_SIZE);
+		if (!e)
+			atomic_store(&o->touched[who / 4 % 16], (uint16_t)(who / 4 + 1));
+	}
+	if (!e)
+		atomic_store_explicit(&o->opened, (uint32_t)id + 1, memory_order_release);
+	slot_heal(ns);
+	cold_leave(ns, &c);
+	*out = o;
+	return e;
+}
+
+void object_removing(struct ipc_ns *ns, enum kind kind, uint32_t file)
+{
+	atomic_store(&ns->slots->row[SLOT_OF(ns->tag)].making, (uint64_t)(kind + 1) << 32 | file);
+}
+
+void object_made(struct ipc_ns *ns)
+{
+	atomic_store(&ns->slots->row[SLOT_OF(ns->tag)].making, 0);
+}
+
+/* A new file, mapped by nobody: its descriptor, or -errno. The slot notes it until object_made. */
+int object_create(struct ipc_ns *ns, enum kind kind, uint64_t size, uint64_t first, uint32_t *file)
+{
+	static uint32_t counter;
+	struct timespec t;
+	char name[24];
+	int fd;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	for (;;) {
+		*file = (uint32_t)(t.tv_nsec * 2654435761u) ^ (uint32_t)t.tv_sec * 40503u ^ ((uint32_t)ns->pid << 16) ^
+			__atomic_add_fetch(&counter, 1, __ATOMIC_RELAXED) * 69069u;
+		object_name(name, kind, (int)*file);
+		object_removing(ns, kind, *file);
+		fd = file_create(ns, name, size, false);
+		if (fd != -EEXIST)
+			break;
+		object_made(ns);
+	}
+	if (fd >= 0 && first && fallocate(fd, 0, 0, (off_t)first)) {
+		close(fd);
+		file_remove(ns, name);
+		fd = -ENOMEM;
+	}
+	if (fd < 0)
+		object_made(ns);
+	return fd == -ENOSPC ? -ENOMEM : fd;
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Reaping: what a process that has gone had in the namespace is settled by whoever asks for it first. Every step is a
+ * published operation, or idempotent, so several reapers do no harm, and neither does one that dies.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "attach.h"
+#include "obj_msg.h"
+#include "obj_sem.h"
+#include "slot.h"
+
+struct slot_notes *slot_map_notes(struct ipc_ns *ns, uint32_t slot, size_t *length)
+{
+	char name[24];
+	struct stat st;
+	void *p;
+	int fd;
+
+	snprintf(name, sizeof name, "slot-%u", slot);
+	fd = file_open(ns, name, O_RDONLY);
+	if (fd < 0)
+		return NULL;
+	*length = !fstat(fd, &st) && st.st_size > 8 ? (size_t)st.st_size : 0;
+	p = *length ? mmap(NULL, *length, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+	close(fd);
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static bool still(struct ipc_ns *ns, uint32_t tag)
+{
+	return TAG(SLOT_OF(tag), WORD_GEN(atomic_load(&ns->slots->row[SLOT_OF(tag)].word))) == tag;
+}
+
+static void settle_object(struct ipc_ns *ns, int who, uint64_t note, uint32_t tag, bool undo)
+{
+	enum kind kind = (enum kind)(note >> 32);
+	struct obj *o;
+
+	if ((kind != KIND_SEM && kind != KIND_MSG) || object_open(ns, kind, (int)(uint32_t)note, who, &o))
+		return;
+	if (kind == KIND_SEM)
+		sem_set_settle(ns, who, o, tag, undo);
+	else
+		msg_queue_settle(ns, who, o, tag);
+}
+
+static void settle_objects(struct ipc_ns *ns, int who, uint32_t tag, bool undo)
+{
+	size_t length;
+	struct slot_notes *n = slot_map_notes(ns, SLOT_OF(tag), &length);
+
+	if (!n)
+		return;
+	for (uint32_t i = 0; i < atomic_load(&n->count) && 8 + 8ull * i + 8 <= length && still(ns, tag); i++)
+		settle_object(ns, who, n->note[i], tag, undo);
+	munmap(n, length);
+}
+
+static void free_whos(struct ipc_ns *ns, uint32_t tag)
+{
+	uint32_t high = atomic_load(&ns->slots->who_high);
+
+	for (uint32_t w = 1; w < high; w++) {
+		uint64_t owner = tag;
+
+		atomic_compare_exchange_strong(&ns->slots->who[w], &owner, 0);
+	}
+}
+
+void reap_exec(struct ipc_ns *ns, int who, uint32_t tag)
+{
+	uint32_t mine = (uint32_t)who;
+
+	settle_objects(ns, who, tag, false);
+	attach_drop_all(ns, who, tag, slot_pid(ns, tag));
+	for (uint32_t w = 1; w < atomic_load(&ns->slots->who_high); w++) {
+		uint64_t owner = tag;
+
+		if (w != mine)
+			atomic_compare_exchange_strong(&ns->slots->who[w], &owner, 0);
+	}
+}
+
+/* It died while it made or removed an object: a file that no row names is nobody's. */
+static void finish_making(struct ipc_ns *ns, uint32_t tag)
+{
+	uint64_t making = atomic_load(&ns->slots->row[SLOT_OF(tag)].making);
+	enum kind kind = (enum kind)((making >> 32) - 1);
+	uint32_t left;
+	char name[24];
+	struct row r;
+
+	if (!making || kind >= KINDS)
+		return;
+	left = area_value(&ns->reg, G_INUSE + kind);
+	for (uint32_t i = 0; i < IPCMNI && left; i++) {
+		if (registry_read_index(ns, kind, i, &r))
+			continue;
+		if (r.v[R_FILE] == (uint32_t)making)
+			return;
+		left--;
+	}
+	object_name(name, kind, (int)(uint32_t)making);
+	if (still(ns, tag))
+		file_remove(ns, name);
+}
+
+void slot_reap(struct ipc_ns *ns, int who, uint32_t tag)
+{
+	struct slot_row *s = &ns->slots->row[SLOT_OF(tag)];
+	uint64_t word = atomic_load(&s->word);
+
+	if (!still(ns, tag) || WORD_STATE(word) == SLOT_FREE)
+		return;
+	settle_objects(ns, who, tag, true);
+	attach_drop_all(ns, who, tag, WORD_PID(word));
+	finish_making(ns, tag);
+	free_whos(ns, tag);
+	atomic_compare_exchange_strong(&s->word, &word, WORD(SLOT_FREE, WORD_GEN(word) + 1, 0));
+}
+
+bool slots_sweep(struct ipc_ns *ns, int who)
+{
+	uint32_t high = atomic_load(&ns->slots->high), self = atomic_load(&ns->slot);
+	bool any = false;
+
+	for (uint32_t i = 1; i < high && i < WHO_MAX; i++) {
+		uint64_t word = atomic_load(&ns->slots->row[i].word);
+		uint32_t tag = TAG(i, WORD_GEN(word));
+
+		if (i == self || WORD_STATE(word) == SLOT_FREE || slot_alive(ns, tag))
+			continue;
+		switch (slot_life_slow(ns, tag)) {
+		case LIFE_DEAD:
+			slot_reap(ns, who, tag);
+			any = true;
+			break;
+		case LIFE_EXECED:
+			attach_drop_all(ns, who, tag, WORD_PID(word));
+			break;
+		case LIFE_ALIVE:
+			break;
+		}
+	}
+	return any;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A namespace directory seen from outside: where directories live, who uses one, and removing one that nobody uses.
+ * Nothing here opens the namespace, and no question takes a lock that a program could need.
+ *
+ * Who uses a directory? Whoever has the namespace open holds a lock on its file `users`, which the kernel drops at
+ * exit, kill -9 and exec. Between an exec and the new program's first instructions only its environment says so. The
+ * ipcrun that made a private directory holds a lock on the file `name` besides, as long as it lives.
+ */
+#ifndef IPC_USERS_H
+#define IPC_USERS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#define USERS_MAX 256 /* pids that are told; more are counted only */
+
+struct users {
+	bool locked; /* somebody has it open */
+	int count;   /* processes found */
+	pid_t pid[USERS_MAX];
+};
+
+/* /dev/shm/ipcd-UID, made if `create`. 0, or -errno with a sentence in `why`. */
+int users_base(char *out, size_t size, bool create, char why[600]);
+
+/* NULL, or what is wrong with a namespace's name. */
+const char *users_bad_name(const char *name);
+
+/* Everybody that is known to use the directory (an absolute name). With `environ_only` those in exec are found, and
+ * those that have it open are not told one by one. */
+void users_find(const char *dir, bool environ_only, struct users *u);
+static inline bool users_none(const struct users *u)
+{
+	return !u->locked && !u->count;
+}
+
+/* A new private directory in `base`, marked as ours by a lock that lasts as long as *fd. */
+int users_make_private(const char *base, char *dir, size_t size, int *fd, char why[600]);
+bool users_is_private(const char *dir);
+
+/* Remove the namespace's files and the directory: nothing else in it, no links, nobody else's files. What has to stay
+ * is named in `why`. 0, -EBUSY (somebody came), or -errno. */
+int users_remove(const char *dir, char why[600]);
+
+/* Is this the name of a file of a namespace? */
+bool users_file_name(const char *name);
+
+/* Remove the private and anonymous directories of `base` that nobody uses and whose maker is gone. */
+void users_collect(const char *base);
+
+#endif

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Joining a list, sleeping, being woken or interrupted. See wait.h. */
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "slot.h"
+#include "wait.h"
+
+#define SPINS 400 /* about two microseconds: what handing a unit over between two running processes takes */
+
+__thread struct frame *ipc_frame;
+
+static long futex(_Atomic uint32_t *word, int op, uint32_t value, const struct timespec *timeout)
+{
+	return syscall(SYS_futex, word, op, value, timeout, NULL, 0);
+}
+
+/* The value half of a cell, as a futex word. */
+static _Atomic uint32_t *state_word(struct area *a, uint32_t who)
+{
+	return (_Atomic uint32_t *)&area_who(a, who)->req.state + (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__);
+}
+
+void list_append(struct txn *t, uint32_t head, uint32_t tail, uint32_t who)
+{
+	uint32_t last = area_value(t->area, tail);
+
+	txn_set(t, last && last < WHO_MAX ? REQ_NEXT(t->area, last) : head, who);
+	txn_set(t, tail, who);
+	txn_set(t, REQ_PREV(t->area, who), last);
+	txn_set(t, REQ_NEXT(t->area, who), 0);
+}
+
+void list_remove(struct txn *t, uint32_t head, uint32_t tail, uint32_t who)
+{
+	uint32_t next = area_value(t->area, REQ_NEXT(t->area, who)) % WHO_MAX;
+	uint32_t prev = area_value(t->area, REQ_PREV(t->area, who)) % WHO_MAX;
+
+	txn_set(t, prev ? REQ_NEXT(t->area, prev) : head, next);
+	txn_set(t, next ? REQ_PREV(t->area, next) : tail, prev);
+}
+
+void wait_join(struct frame *f, struct txn *t)
+{
+	uint32_t cell = REQ_STATE(t->area, f->who);
+	uint64_t old = area_get(t->area, cell);
+
+	atomic_store(&f->waiting, STATE(STATE_TURN(VALUE(old)) + 1, 0, REQ_WAIT));
+	txn_put(t, cell, old, atomic_load(&f->waiting));
+	list_append(t, f->head, f->tail, f->who);
+}
+
+void wait_done(struct txn *t, uint32_t head, uint32_t tail, uint32_t who, int error)
+{
+	uint64_t old = area_get(t->area, REQ_STATE(t->area, who));
+
+	txn_put(t, REQ_STATE(t->area, who), old, STATE(STATE_TURN(VALUE(old)), error, REQ_DONE));
+	list_remove(t, head, tail, who);
+}
+
+void wait_wake(struct area *a, uint32_t who)
+{
+	atomic_thread_fence(memory_order_seq_cst);
+	if (atomic_load(&area_who(a, who)->req.sleeping))
+		futex(state_word(a, who), FUTEX_WAKE, INT_MAX, NULL);
+}
+
+/*
+ * A handler that interrupts this settles the frame itself; then there is nothing left to do here. The request is
+ * one of this frame if its turn is.
+ */
+void wait_settle(struct frame *f, int reason)
+{
+	struct area *a = &f->obj->area;
+	struct txn t;
+
+	while (!atomic_load(&f->settled)) {
+		uint32_t waiting = atomic_load(&f->waiting), v;
+		int result = -reason;
+
+		txn_begin(&t, a, f->who);
+		if (atomic_load(&f->settled)) {
+			txn_valid(&t);
+			return;
+		}
+		v = area_value(a, REQ_STATE(a, f->who));
+		if (waiting && v == waiting) {
+			txn_set(&t, REQ_STATE(a, f->who), STATE(STATE_TURN(v), 0, REQ_NONE));
+			list_remove(&t, f->head, f->tail, f->who);
+			if (f->take)
+				f->take(f, &t, false);
+		} else if (waiting && STATE_TURN(v) == STATE_TURN(waiting) && STATE_WHAT(v) == REQ_DONE) {
+			result = -STATE_ERROR(v);
+			f->result = result;
+			txn_set(&t, REQ_STATE(a, f->who), STATE(STATE_TURN(v), 0, REQ_NONE));
+			if (f->take)
+				f->take(f, &t, true);
+			result = f->result;
+		}
+		if (txn_commit(&t)) {
+			f->result = result;
+			atomic_store(&f->settled, true);
+		}
+	}
+}
+
+void wait_interrupt(void)
+{
+	struct frame *f = ipc_frame;
+
+	if (!f)
+		return;
+	wait_settle(f, EINTR);
+	ipc_frame = NULL;
+}
+
+static bool waits(struct frame *f)
+{
+	return !atomic_load(&f->settled) && atomic_load(state_word(&f->obj->area, f->who)) == atomic_load(&f->waiting);
+}
+
+/* What is left until the deadline, a second at most; false when it has passed. */
+static bool nap_length(const struct timespec *deadline, struct timespec *nap)
+{
+	struct timespec now;
+
+	*nap = (struct timespec){ .tv_sec = 1 };
+	if (!deadline)
+		return true;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (now.tv_sec > deadline->tv_sec || (now.tv_sec == deadline->tv_sec && now.tv_nsec >= deadline->tv_nsec))
+		return false;
+	now.tv_sec = deadline->tv_sec - now.tv_sec;
+	now.tv_nsec = deadline->tv_nsec - now.tv_nsec;
+	if (now.tv_nsec < 0) {
+		now.tv_sec--;
+		now.tv_nsec += 1000000000;
+	}
+	if (now.tv_sec < 1)
+		*nap = now;
+	return true;
+}
+
+static void cancelled(void *arg)
+{
+	struct frame *f = arg;
+
+	wait_settle(f, ECANCELED);
+	ipc_frame = NULL;
+}
+
+/* One nap. msgsnd and msgrcv are cancellation points, as in libc: cancelled here, the request is withdrawn. */
+static int nap(struct frame *f, const struct timespec *length)
+{
+	struct area *a = &f->obj->area;
+	uint32_t waiting = atomic_load(&f->waiting);
+	_Atomic uint32_t *word = state_word(a, f->who);
+	int type, error = 0;
+
+	if (f->kind == KIND_SEM)
+		return futex(word, FUTEX_WAIT, waiting, length) ? errno : 0;
+	pthread_cleanup_push(cancelled, f);
+	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+	error = futex(word, FUTEX_WAIT, waiting, length) ? errno : 0;
+	pthread_setcanceltype(type, NULL);
+	pthread_cleanup_pop(0);
+	return error;
+}
+
+int wait_sleep(struct frame *f, const struct timespec *deadline)
+{
+	struct request *req = &area_who(&f->obj->area, f->who)->req;
+	struct timespec length;
+	int reason = 0;
+
+	for (int i = 0; i < SPINS && waits(f); i++)
+		__builtin_ia32_pause();
+	atomic_store(&req->sleeping, 1);
+	while (waits(f) && !reason) {
+		if (!nap_length(deadline, &length))
+			reason = EAGAIN;
+		else
+			switch (nap(f, &length)) {
+			case EINTR: /* a handler that is not wrapped */
+				reason = EINTR;
+				break;
+			case ETIMEDOUT:
+				if (f->look)
+					f->look(f);
+			}
+	}
+	atomic_store(&req->sleeping, 0);
+	wait_settle(f, reason ? reason : EINTR);
+	ipc_frame = NULL;
+	return f->result;
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Sleeping in a control area. A thread that must wait joins one of the area's lists (an operation), then sleeps on
+ * the value half of its own request's state; whoever makes its request possible performs it, and wakes it. While it
+ * waits, a frame on its stack says so to the handlers of signals (handlers.c): before the program's handler runs,
+ * the request is withdrawn, or its result taken, so that the handler may longjmp away.
+ */
+#ifndef IPC_WAIT_H
+#define IPC_WAIT_H
+
+#include <time.h>
+
+#include "ns.h"
+
+struct frame {
+	struct ipc_ns *ns;
+	enum kind kind;
+	struct obj *obj;
+	uint32_t who;
+	_Atomic uint32_t waiting; /* the state's value while the request waits */
+	_Atomic bool settled;     /* result is final */
+	int result;
+	uint32_t head, tail; /* cells of the list that it is in */
+	/* Take what the request was given (performed), or back what it held, in the operation that ends it. */
+	void (*take)(struct frame *f, struct txn *t, bool performed);
+	/* What to look for once a second: owners that died, wake-ups that were lost. */
+	void (*look)(struct frame *f);
+	void *msg;
+	uint64_t size;
+	int64_t type;
+	int flags;
+};
+
+extern __thread struct frame *ipc_frame __attribute__((tls_model("initial-exec")));
+
+static inline bool wait_pending(void)
+{
+	return ipc_frame;
+}
+
+/* Cells of a thread's request. */
+static inline uint32_t req_cell(const struct area *a, uint32_t who, size_t offset)
+{
+	return cell_at(a->who_at + (uint64_t)who * WHO_SIZE + offsetof(struct who_block, req) + offset);
+}
+#define REQ_STATE(a, who) req_cell(a, who, offsetof(struct request, state))
+#define REQ_NEXT(a, who) req_cell(a, who, offsetof(struct request, next))
+#define REQ_PREV(a, who) req_cell(a, who, offsetof(struct request, prev))
+#define REQ_NODE(a, who) req_cell(a, who, offsetof(struct request, node))
+
+#define STATE(turn, error, what) ((uint32_t)((turn) & 0xffff) << 16 | (uint32_t)((error) & 0xfff) << 4 | (what))
+#define STATE_TURN(v) ((v) >> 16)
+#define STATE_ERROR(v) ((int)((v) >> 4 & 0xfff))
+#define STATE_WHAT(v) ((v) & 15)
+
+/* Entries that put who at the end of a list, or take it out of it. */
+void list_append(struct txn *t, uint32_t head, uint32_t tail, uint32_t who);
+void list_remove(struct txn *t, uint32_t head, uint32_t tail, uint32_t who);
+
+/* Entries of a join; sets f->waiting. */
+void wait_join(struct frame *f, struct txn *t);
+
+/* Sleep until settled, interrupted, or the deadline (CLOCK_MONOTONIC; NULL: none); the result. */
+int wait_sleep(struct frame *f, const struct timespec *deadline);
+
+/* End the frame's wait: the result of the request if it was performed, else -reason. Async-signal-safe. */
+void wait_settle(struct frame *f, int reason);
+
+/* For signal handlers' wrappers: settle what this thread waits for. */
+void wait_interrupt(void);
+
+/* Entries that give request `who` its result; then, after the commit, wake it. */
+void wait_done(struct txn *t, uint32_t head, uint32_t tail, uint32_t who, int error);
+void wait_wake(struct area *a, uint32_t who);
+
+/* A queue's file is sparse; this is as far as its nodes can go. */
+#define MSG_AREA_LENGTH (1ull << 30)
+size_t area_length(enum kind kind, const struct area_head *h);
+
+#endif

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The store on SQLite: WAL, synchronous=OFF (what must survive is a process, not the machine: the directory is on
+ * tmpfs), one connection a process. See store.h.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "store.h"
+
+#define SCHEMA_VERSION 1
+#define APPLICATION_ID 0x69706364 /* "ipcd" */
+#define BUSY_MS 30000
+#define FDS 8
+
+static const char *const columns[] = { "state", "key", "mode", "uid", "gid", "cuid", "cgid", "size", "size_hi", "file",
+				       "ctime", "cpid", "lpid", "atime", "dtime", "nattch" };
+#define COLUMNS (int)(sizeof columns / sizeof *columns)
+
+enum statement { ST_BEGIN, ST_COMMIT, ST_ROLLBACK, ST_PUT, ST_DELETE, ST_COUNTER, ST_LIMIT, STATEMENTS };
+
+static const char *const sql[STATEMENTS] = {
+	[ST_BEGIN] = "BEGIN IMMEDIATE",
+	[ST_COMMIT] = "COMMIT",
+	[ST_ROLLBACK] = "ROLLBACK",
+	[ST_PUT] = "INSERT OR REPLACE INTO object VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+	[ST_DELETE] = "DELETE FROM object WHERE kind=? AND idx=?",
+	[ST_COUNTER] = "INSERT OR REPLACE INTO counter VALUES (?,?,?)",
+	[ST_LIMIT] = "INSERT OR REPLACE INTO limits VALUES (?,?)",
+};
+
+static const char schema[] =
+	"BEGIN IMMEDIATE;"
+	"CREATE TABLE IF NOT EXISTS object (kind INTEGER, idx INTEGER, state INTEGER, key INTEGER, mode INTEGER,"
+	" uid INTEGER, gid INTEGER, cuid INTEGER, cgid INTEGER, size INTEGER, size_hi INTEGER, file INTEGER,"
+	" ctime INTEGER, cpid INTEGER, lpid INTEGER, atime INTEGER, dtime INTEGER, nattch INTEGER,"
+	" PRIMARY KEY (kind, idx)) WITHOUT ROWID;"
+	"CREATE TABLE IF NOT EXISTS counter (kind INTEGER PRIMARY KEY, last INTEGER, seq INTEGER);"
+	"CREATE TABLE IF NOT EXISTS limits (name TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;"
+	"PRAGMA application_id=1768973156;"
+	"PRAGMA user_version=1;"
+	"COMMIT;";
+
+struct fd_id { int fd; dev_t dev; ino_t ino; };
+
+struct store {
+	char path[480];
+	sqlite3 *db;
+	sqlite3_stmt *st[STATEMENTS];
+	struct fd_id fds[FDS]; /* what SQLite has open, to notice when it is not ours any more */
+	int forked;
+};
+
+struct store *store_new(const char *directory)
+{
+	struct store *s = calloc(1, sizeof *s);
+
+	if (s)
+		snprintf(s->path, sizeof s->path, "%s/meta.sqlite", directory);
+	return s;
+}
+
+static int say(const struct store *s, int error, const char *what)
+{
+	fprintf(stderr, "libipc: %s: %s (%s); the objects in memory go on\n", s->path, what,
+		s->db ? sqlite3_errmsg(s->db) : strerror(error));
+	return -error;
+}
+
+/* The descriptors that the connection opened: those of its files under /proc/self/fd are not asked, fstat decides. */
+static void note_fds(struct store *s)
+{
+	static const char *const suffix[] = { "", "-wal", "-shm" };
+	int n = 0;
+
+	memset(s->fds, 0, sizeof s->fds);
+	for (int i = 0; i < FDS; i++)
+		s->fds[i].fd = -1;
+	for (int k = 0; k < 3; k++) {
+		char path[500];
+		struct stat st, have;
+
+		snprintf(path, sizeof path, "%s%s", s->path, suffix[k]);
+		if (stat(path, &st))
+			continue;
+		for (int fd = 3; fd < 1024 && n < FDS; fd++)
+			if (!fstat(fd, &have) && have.st_dev == st.st_dev && have.st_ino == st.st_ino)
+				s->fds[n++] = (struct fd_id){ fd, st.st_dev, st.st_ino };
+	}
+}
+
+static int fds_are_ours(const struct store *s)
+{
+	struct stat st;
+
+	for (int i = 0; i < FDS && s->fds[i].fd >= 0; i++)
+		if (fstat(s->fds[i].fd, &st) || st.st_dev != s->fds[i].dev || st.st_ino != s->fds[i].ino)
+			return 0;
+	return 1;
+}
+
+static void disconnect(struct store *s)
+{
+	for (int i = 0; i < STATEMENTS; i++) {
+		sqlite3_finalize(s->st[i]);
+		s->st[i] = NULL;
+	}
+	sqlite3_close(s->db);
+	s->db = NULL;
+}
+
+static int execute(struct store *s, const char *text)
+{
+	return sqlite3_exec(s->db, text, NULL, NULL, NULL);
+}
+
+static int pragma_int(struct store *s, const char *text, int *value)
+{
+	sqlite3_stmt *st;
+	int rc = sqlite3_prepare_v2(s->db, text, -1, &st, NULL);
+
+	if (rc == SQLITE_OK) {
+		rc = sqlite3_step(st);
+		*value = rc == SQLITE_ROW ? sqlite3_column_int(st, 0) : 0;
+		rc = rc == SQLITE_ROW ? SQLITE_OK : rc;
+	}
+	sqlite3_finalize(st);
+	return rc;
+}
+
+/* Open the file and make sure that it is ours. 0, -errno; -EUCLEAN: not a database, or somebody else's. */
+static int connect_file(struct store *s)
+{
+	int application = 0, version = 0, tables = 0, rc;
+
+	if (sqlite3_open_v2(s->path, &s->db,
+			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
+		return -EACCES;
+	sqlite3_busy_timeout(s->db, BUSY_MS);
+	sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+	rc = pragma_int(s, "PRAGMA application_id", &application);
+	if (rc == SQLITE_OK)
+		rc = pragma_int(s, "PRAGMA user_version", &version);
+	if (rc == SQLITE_OK)
+		rc = pragma_int(s, "SELECT count(*) FROM sqlite_schema", &tables);
+	if (rc != SQLITE_OK)
+		return rc == SQLITE_NOTADB || rc == SQLITE_CORRUPT ? -EUCLEAN : rc == SQLITE_CANTOPEN ? -EACCES : -EIO;
+	if (tables && application != APPLICATION_ID)
+		return -EUCLEAN;
+	if (version > SCHEMA_VERSION)
+		return -EPROTO;
+	if (execute(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=256") != SQLITE_OK)
+		return -EIO;
+	if (!version && execute(s, schema) != SQLITE_OK)
+		return sqlite3_errcode(s->db) == SQLITE_FULL ? -ENOSPC : -EIO;
+	return 0;
+}
+
+/* Keep a file that is not ours, or broken, for its owner to look at. */
+static int move_aside(struct store *s)
+{
+	char to[520], from[500], also[540];
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	snprintf(to, sizeof to, "%s.damaged-%lld", s->path, (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000);
+	if (rename(s->path, to))
+		return -errno;
+	for (int i = 0; i < 2; i++) {
+		snprintf(from, sizeof from, "%s%s", s->path, i ? "-wal" : "-shm");
+		snprintf(also, sizeof also, "%s%s", to, i ? "-wal" : "-shm");
+		rename(from, also);
+	}
+	fprintf(stderr, "libipc: %s is damaged or not a namespace's; kept as %s, and a new one is begun\n", s->path, to);
+	return 0;
+}
+
+static int store_connect(struct store *s, int may_move)
+{
+	int e = connect_file(s);
+
+	if (e == -EUCLEAN && may_move) {
+		disconnect(s);
+		e = move_aside(s);
+		if (!e)
+			e = connect_file(s);
+	}
+	for (int i = 0; i < STATEMENTS && !e; i++)
+		if (sqlite3_prepare_v3(s->db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &s->st[i], NULL) != SQLITE_OK)
+			e = -EIO;
+	if (e) {
+		if (e != -EACCES)
+			say(s, -e, "cannot be used");
+		disconnect(s);
+		return e;
+	}
+	note_fds(s);
+	return 0;
+}
+
+void store_free(struct store *s)
+{
+	if (!s)
+		return;
+	if (s->db && fds_are_ours(s))
+		disconnect(s);
+	free(s);
+}
+
+void store_after_fork(struct store *s)
+{
+	if (s && s->db)
+		s->forked = 1;
+}
+
+/*
+ * The connection of the parent is idle (fork takes the cold section), so closing the child's copy of its descriptors
+ * releases nothing of the parent's. Descriptors that the program closed or reused are left alone: the connection leaks.
+ */
+static int ready(struct store *s)
+{
+	if (s->db && !fds_are_ours(s)) {
+		s->db = NULL;
+		memset(s->st, 0, sizeof s->st);
+	} else if (s->db && s->forked) {
+		disconnect(s);
+	}
+	s->forked = 0;
+	return s->db ? 0 : store_connect(s, 0);
+}
+
+static int run(struct store *s, enum statement which)
+{
+	int rc = sqlite3_step(s->st[which]);
+
+	sqlite3_reset(s->st[which]);
+	if (rc == SQLITE_DONE)
+		return 0;
+	rc &= 0xff;
+	if (rc == SQLITE_FULL)
+		return -ENOSPC;
+	if (rc == SQLITE_NOMEM)
+		return -ENOMEM;
+	if (rc == SQLITE_READONLY || rc == SQLITE_CANTOPEN)
+		return -EACCES;
+	return say(s, EIO, "the transaction failed");
+}
+
+int store_lock(struct store *s)
+{
+	int e = ready(s);
+
+	return e ? e : run(s, ST_BEGIN);
+}
+
+int store_unlock(struct store *s, int error)
+{
+	if (!error)
+		error = run(s, ST_COMMIT);
+	if (error && !sqlite3_get_autocommit(s->db))
+		run(s, ST_ROLLBACK);
+	return error;
+}
+
+int store_put(struct store *s, int kind, uint32_t index, const uint32_t *values)
+{
+	sqlite3_stmt *st = s->st[ST_PUT];
+
+	sqlite3_bind_int(st, 1, kind);
+	sqlite3_bind_int64(st, 2, index);
+	for (int i = 0; i < COLUMNS; i++)
+		sqlite3_bind_int64(st, 3 + i, values[i]);
+	return run(s, ST_PUT);
+}
+
+int store_delete(struct store *s, int kind, uint32_t index)
+{
+	sqlite3_bind_int(s->st[ST_DELETE], 1, kind);
+	sqlite3_bind_int64(s->st[ST_DELETE], 2, index);
+	return run(s, ST_DELETE);
+}
+
+int store_put_counter(struct store *s, int kind, uint32_t last, uint32_t seq)
+{
+	sqlite3_bind_int(s->st[ST_COUNTER], 1, kind);
+	sqlite3_bind_int64(s->st[ST_COUNTER], 2, last);
+	sqlite3_bind_int64(s->st[ST_COUNTER], 3, seq);
+	return run(s, ST_COUNTER);
+}
+
+int store_put_limit(struct store *s, const char *name, uint64_t value)
+{
+	sqlite3_bind_text(s->st[ST_LIMIT], 1, name, -1, SQLITE_TRANSIENT);
+	sqlite3_bind_int64(s->st[ST_LIMIT], 2, (sqlite3_int64)value);
+	return run(s, ST_LIMIT);
+}
+
+static int each_row(struct store *s, const char *text, void *arg, void (*fn)(void *, sqlite3_stmt *, void *), void *cb)
+{
+	sqlite3_stmt *st;
+	int rc = sqlite3_prepare_v2(s->db, text, -1, &st, NULL);
+
+	while (rc == SQLITE_OK || rc == SQLITE_ROW) {
+		rc = sqlite3_step(st);
+		if (rc == SQLITE_ROW)
+			fn(arg, st, cb);
+	}
+	sqlite3_finalize(st);
+	return rc == SQLITE_DONE ? 0 : rc == SQLITE_CORRUPT || rc == SQLITE_NOTADB ? -EUCLEAN : -EIO;
+}
+
+static void give_object(void *arg, sqlite3_stmt *st, void *cb)
+{
+	uint32_t v[64] = { 0 };
+	void (*row)(void *, int, uint32_t, const uint32_t *) = *(void (**)(void *, int, uint32_t, const uint32_t *))cb;
+
+	for (int i = 0; i < COLUMNS; i++)
+		v[i] = (uint32_t)sqlite3_column_int64(st, 2 + i);
+	row(arg, sqlite3_column_int(st, 0), (uint32_t)sqlite3_column_int64(st, 1), v);
+}
+
+static void give_limit(void *arg, sqlite3_stmt *st, void *cb)
+{
+	void (*limit)(void *, const char *, uint64_t) = *(void (**)(void *, const char *, uint64_t))cb;
+
+	limit(arg, (const char *)sqlite3_column_text(st, 0), (uint64_t)sqlite3_column_int64(st, 1));
+}
+
+static void give_counter(void *arg, sqlite3_stmt *st, void *cb)
+{
+	void (*counter)(void *, int, uint32_t, uint32_t) = *(void (**)(void *, int, uint32_t, uint32_t))cb;
+
+	counter(arg, sqlite3_column_int(st, 0), (uint32_t)sqlite3_column_int64(st, 1),
+		(uint32_t)sqlite3_column_int64(st, 2));
+}
+
+int store_load(struct store *s, void *arg, void (*row)(void *, int, uint32_t, const uint32_t *),
+	       void (*limit)(void *, const char *, uint64_t), void (*counter)(void *, int, uint32_t, uint32_t))
+{
+	int ok = 0, e = 0;
+
+	if (!s->db)
+		e = store_connect(s, 1);
+	if (e)
+		return e;
+	/* A database that opens and is broken further in is found before anything is taken from it. */
+	sqlite3_stmt *st;
+	if (sqlite3_prepare_v2(s->db, "PRAGMA quick_check(1)", -1, &st, NULL) == SQLITE_OK &&
+	    sqlite3_step(st) == SQLITE_ROW)
+		ok = !strcmp((const char *)sqlite3_column_text(st, 0), "ok");
+	sqlite3_finalize(st);
+	if (!ok) {
+		disconnect(s);
+		e = move_aside(s);
+		if (!e)
+			e = store_connect(s, 1);
+		return e;
+	}
+	e = each_row(s, "SELECT * FROM limits", arg, give_limit, &limit);
+	if (!e)
+		e = each_row(s, "SELECT * FROM counter", arg, give_counter, &counter);
+	if (!e)
+		e = each_row(s, "SELECT * FROM object WHERE kind BETWEEN 0 AND 2 AND idx BETWEEN 0 AND 32767", arg,
+			     give_object, &row);
+	return e;
+}

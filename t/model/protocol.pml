@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Publish-and-help: the one word, the cells and the descriptors of a control area, and how an operation is
+ * completed by whoever sees it. Included by publish.pml and sleep.pml, which say what the cells mean, define
+ * CELLS, ENTRIES, the ghost state and check(), and hold the operations.
+ *
+ * Each statement that touches shared memory is one step, so anything can happen between any two of them. A cell,
+ * {tag, value}, and op, {seq, who}, are 64-bit words: reading or comparing-and-swapping one is one step.
+ * Abstracted: seq and tags are bytes that never wrap in a run (the real ones wrap after 2^48 and 2^32 operations);
+ * an entry of a descriptor is read and written in one step (torn reads across entries remain); memory is
+ * sequentially consistent (the code has acquire loads and CAS where the model has steps that must stay in order).
+ *
+ * Mutants, each refuted by spin: M_TAG (a cell's CAS compares the value only), M_RECHECK (help does not look at op
+ * again after reading an entry), M_BEGUN (a begun descriptor is not noticed).
+ */
+#ifndef N
+#define N 2
+#endif
+
+#define SELF(w) ((w) + 1)	/* who, as op names it: 0 is nobody */
+
+typedef Entry {
+	byte cell, otag, oval, new;
+};
+
+typedef Descriptor {
+	byte n;
+	Entry e[ENTRIES];
+};
+
+byte opseq, opwho;
+byte tag[CELLS], val[CELLS];
+Descriptor desc[N];
+bool begun[N];
+bool dead[N];	/* killed: takes no more steps */
+bool inh[N];	/* a signal handler runs on this thread: the interrupted frame takes no steps */
+
+#define OP_IS(s, w)	(opseq == (s) && opwho == (w))
+
+#ifdef M_TAG
+#define FITS	(val[ec] == eo)
+#else
+#define FITS	(tag[ec] == et && val[ec] == eo)
+#endif
+
+#ifdef M_RECHECK
+#define STILL(s, w)	true
+#else
+#define STILL(s, w)	OP_IS(s, w)
+#endif
+
+/* A frame's registers: the op that it saw and the entry that it is at. */
+#define FRAME		byte s, x, k, ec, et, eo, en
+#define FRAME_CLEAR	s = 0; x = 0; k = 0; ENTRY_CLEAR
+
+inline add(by, c, nv)
+{
+	desc[by].e[desc[by].n].cell = c;
+	desc[by].e[desc[by].n].otag = tag[c];
+	desc[by].e[desc[by].n].oval = val[c];
+	desc[by].e[desc[by].n].new = nv;
+	desc[by].n++
+}
+
+inline finish(hs, hw)
+{
+	if
+	:: OP_IS(hs, hw) -> opseq = hs + 1; opwho = 0; check()
+	:: else
+	fi
+}
+
+#define ENTRY_CLEAR	ec = 0; et = 0; eo = 0; en = 0
+#define ENTRY_READ(w)								\
+	ec = desc[(w) - 1].e[k].cell; et = desc[(w) - 1].e[k].otag;		\
+	eo = desc[(w) - 1].e[k].oval; en = desc[(w) - 1].e[k].new
+
+inline apply(hs, hw)
+{
+	if
+	:: FITS -> WRITING(hs, hw); val[ec] = en; tag[ec] = hs + 1
+	:: else
+	fi;
+	k++; ENTRY_CLEAR
+}
+
+/* Complete the operation {hs, hw}, or find that it has been completed; forget it. COARSE: an entry is one step. */
+inline help(hs, hw)
+{
+	do
+#ifdef COARSE
+	:: d_step { OP_IS(hs, hw) && k < desc[hw - 1].n -> ENTRY_READ(hw); apply(hs, hw) }
+	:: atomic { !OP_IS(hs, hw) -> s = 0; x = 0; k = 0; break }
+	:: atomic { OP_IS(hs, hw) && k >= desc[hw - 1].n -> finish(hs, hw); s = 0; x = 0; k = 0; break }
+#else
+	:: atomic { k < desc[hw - 1].n -> ENTRY_READ(hw) }
+	   if
+	   :: d_step { STILL(hs, hw) -> skip };
+	      d_step { apply(hs, hw) }
+	   :: atomic { !STILL(hs, hw) -> ENTRY_CLEAR; s = 0; x = 0; k = 0; break }
+	   fi
+	:: atomic { k >= desc[hw - 1].n -> finish(hs, hw); s = 0; x = 0; k = 0; break }
+#endif
+	od
+}
+
+/* For the end of a run: whatever is still published is completed in one step. */
+inline help_at_once()
+{
+	if
+	:: opwho != 0 ->
+		k = 0;
+		do
+		:: k < desc[opwho - 1].n ->
+			ec = desc[opwho - 1].e[k].cell;
+			if
+			:: tag[ec] == desc[opwho - 1].e[k].otag && val[ec] == desc[opwho - 1].e[k].oval ->
+				val[ec] = desc[opwho - 1].e[k].new; tag[ec] = opseq + 1
+			:: else
+			fi;
+			k++
+		:: else -> break
+		od;
+		opseq++; opwho = 0
+	:: else
+	fi
+}

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Operations without sleepers, at the finest grain. N threads take a unit (semaphore - 1, own undo + 1) if they have
+ * none and the semaphore allows it, and give it back if they have one: two cells an operation, the same descriptor
+ * each time. A thread can be killed at any step; be interrupted at any step by a signal handler that operates on
+ * the same area, returns or longjmps away, and can itself be left by the longjmp of a second handler.
+ *
+ * Held: when op is idle, semaphore + undo == START and each undo is what that thread's commits made it (nothing
+ * half done, done twice, undone by a late helper); a cell is written only while its operation is published; a
+ * refusal is true of one state; everybody who is not killed comes to the end.
+ *
+ * More mutants: M_FINISH (the wrapper of a signal handler does not complete the thread's committed operation
+ * first), M_VERIFY (a refusal is not verified).
+ */
+#define CELLS	(1 + N)
+#define ENTRIES	2
+#define SEM	0
+#define UNDO(w)	(1 + (w))
+
+#ifndef OPS
+#define OPS 2
+#endif
+#ifndef START
+#define START 2
+#endif
+#ifndef HANDLED
+#define HANDLED 2
+#endif
+
+#if defined(M_TAG) || defined(M_RECHECK)
+#define WRITING(s, w)	skip	/* the damage must show in the cells */
+#else
+#define WRITING(s, w)	assert(OP_IS(s, w))
+#endif
+
+byte held[N];	/* ghost: units by commits */
+byte held_all;
+bool jump[N], leave[N], fin[N];
+
+inline check()
+{
+	assert(val[SEM] + held_all == START);
+	i = 0;
+	do
+	:: i < N -> assert(val[UNDO(i)] == held[i]); i++
+	:: else -> i = 0; break
+	od
+}
+
+#include "protocol.pml"
+
+#define REGISTERS	FRAME; byte v, vt, u, ut, i
+#define CLEAR		FRAME_CLEAR; v = 0; vt = 0; u = 0; ut = 0; i = 0
+
+#define MAY	(u >= a || v >= a)
+
+#ifdef M_BEGUN
+#define BEGUN(me)	false
+#else
+#define BEGUN(me)	begun[me]
+#endif
+
+#ifdef M_VERIFY
+#define UNMOVED(s)	true
+#else
+#define UNMOVED(s)	OP_IS(s, 0)
+#endif
+
+/* Give a units back, or take them, or be refused. */
+inline operate(me, a)
+{
+	do
+	:: atomic { opwho != 0 -> s = opseq; x = opwho }
+	   help(s, x)
+	:: atomic { opwho == 0 -> s = opseq }
+	   d_step { vt = tag[SEM]; v = val[SEM] }
+	   d_step { ut = tag[UNDO(me)]; u = val[UNDO(me)] }
+	   if
+	   :: atomic { !MAY && UNMOVED(s) -> assert(START - held_all < a && held[me] < a); CLEAR; break }
+	   :: atomic { !MAY && !UNMOVED(s) -> CLEAR }
+	   :: atomic {
+		MAY && BEGUN(me) ->
+		begun[me] = 0;
+		if
+		:: OP_IS(s, 0) -> opseq++
+		:: else
+		fi;
+		CLEAR
+	      }
+	   :: atomic {
+		MAY && !BEGUN(me) ->
+		begun[me] = 1;
+		desc[me].n = 2;
+		desc[me].e[0].cell = SEM; desc[me].e[0].otag = vt; desc[me].e[0].oval = v;
+		desc[me].e[0].new = (u >= a -> v + a : v - a)
+	      }
+	      d_step {
+		desc[me].e[1].cell = UNDO(me); desc[me].e[1].otag = ut; desc[me].e[1].oval = u;
+		desc[me].e[1].new = (u >= a -> u - a : u + a)
+	      }
+	      if
+	      :: atomic {
+		OP_IS(s, 0) ->
+		opwho = SELF(me);
+		held_all = held_all - held[me];
+		held[me] = (u >= a -> u - a : u + a);
+		held_all = held_all + held[me];
+		v = 0; vt = 0; u = 0; ut = 0
+		}
+		begun[me] = 0;
+		help(s, SELF(me));
+		atomic { CLEAR; break }
+	      :: atomic { else -> CLEAR }
+	      fi;
+	      begun[me] = 0
+	   fi
+	od
+}
+
+proctype Thread(byte me) provided (!dead[me] && !inh[me])
+{
+	REGISTERS;
+	byte left = OPS;
+
+	do
+	:: atomic { left > 0 -> left-- }
+	   { operate(me, 1) } unless { d_step { jump[me] -> jump[me] = 0; CLEAR } }
+	:: atomic { left == 0 -> fin[me] = 1; break }
+	od
+}
+
+/* What the library does before the program's handler runs. */
+#ifdef M_FINISH
+#define wrapper(me)	skip
+#else
+inline wrapper(me)
+{
+	if
+	:: atomic { opwho == SELF(me) -> s = opseq }
+	   help(s, SELF(me))
+	:: else
+	fi
+}
+#endif
+
+#ifdef SIGNALS
+proctype Handler(byte me) provided (!dead[me])
+{
+	REGISTERS;
+	byte left = SIGNALS;
+
+	do
+	:: atomic { left > 0 && !fin[me] -> inh[me] = 1; left-- }
+	   wrapper(me);
+	   { operate(me, HANDLED) } unless { d_step { leave[me] -> leave[me] = 0; CLEAR } wrapper(me) };
+	   atomic {
+		leave[me] = 0;
+		if
+		:: jump[me] = 1
+		:: true
+		fi;
+		inh[me] = 0
+	   }
+	:: left == 0 -> break
+	od
+}
+#endif
+
+#ifdef SIGNALS
+/* A second handler that longjmps to where the first one was, at any step of the first one's call. */
+proctype Leaver(byte me)
+{
+	atomic { inh[me] -> leave[me] = 1 }
+}
+#endif
+
+#ifdef KILLS
+proctype Killer()
+{
+	byte w;
+
+	atomic {
+		select (w : 0 .. N);
+		if
+		:: w < N -> dead[w] = 1
+		:: else
+		fi
+	}
+}
+#endif
+
+init {
+	byte w, i, k, ec;
+
+	atomic {
+		val[SEM] = START;
+		do
+		:: w < N ->
+			run Thread(w);
+#ifdef SIGNALS
+			if
+			:: w < SIGNALLED -> run Handler(w); run Leaver(w)
+			:: else
+			fi;
+#endif
+			w++
+		:: else -> w = 0; break
+		od;
+#ifdef KILLS
+		run Killer();
+#endif
+	}
+	timeout;
+	atomic {
+		help_at_once();
+		check();
+		do
+		:: w < N -> assert(fin[w] || dead[w]); w++
+		:: else -> break
+		od
+	}
+}
