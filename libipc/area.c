@@ -5,29 +5,41 @@
 /* The list of a descriptor: inline, or in the owner's staging area. Bounded by what the area can hold. */
 static const struct entry *desc_entries(const struct area *a, uint32_t who, uint32_t count)
 {
-	if (count <= DESC_INLINE)
-		return area_who(a, who)->desc.entry;
-	if (!a->big_at || (uint64_t)count * sizeof(struct entry) > a->big_size)
+	if (!(count & DESC_STAGED))
+		return (count & DESC_COUNT) <= DESC_INLINE ? area_who(a, who)->desc.entry : NULL;
+	if (!a->big_at || (uint64_t)(count & DESC_COUNT) * sizeof(struct entry) > a->big_size)
 		return NULL;
 	return area_big(a, who);
 }
 
-/*
- * Complete operation x. Entries may be rewritten under a late helper's eyes; so op is read again between reading an
- * entry and acting on it, and the tag in `old` stops a compare-and-swap that comes later still.
- */
-void area_help(struct area *a, uint64_t x)
+/* op and the hot cell, in one step. */
+static inline bool swap_both(struct area *a, uint64_t op, uint64_t hot, uint64_t new_op, uint64_t new_hot)
 {
-	uint32_t who = WHO(x), tag = (uint32_t)(SEQ(x) + 1), i, count;
-	const struct entry *list;
+#if HOT_TOGETHER
+	bool same;
 
-	if (who >= WHO_MAX)
-		return;
-	count = atomic_load_explicit(&area_who(a, who)->desc.count, memory_order_acquire);
-	list = desc_entries(a, who, count);
-	if (!list)
-		count = 0;
-	for (i = 0; i < count; i++) {
+	__asm__ volatile("lock cmpxchg16b %1"
+			 : "=@ccz"(same), "+m"(a->head->op), "+m"(a->head->hot), "+a"(op), "+d"(hot)
+			 : "b"(new_op), "c"(new_hot)
+			 : "memory");
+	return same;
+#else
+	(void)a, (void)op, (void)hot, (void)new_op, (void)new_hot;
+	return false;
+#endif
+}
+
+/*
+ * Complete operation x. Entries may be rewritten under a late helper's eyes, or under those of the thread that published
+ * them, by a handler that interrupts it; so op is read again between reading an entry and acting on it, and the tag in
+ * `old` stops a compare-and-swap that comes later still.
+ */
+static inline void complete(struct area *a, uint64_t x, const struct entry *list, uint32_t count, bool hot,
+			    uint32_t hot_value)
+{
+	uint64_t tag = (uint64_t)(uint32_t)(SEQ(x) + 1) << 32;
+
+	for (uint32_t i = 0; i < count; i++) {
 		struct entry e;
 
 		e.cell = __atomic_load_n(&list[i].cell, __ATOMIC_RELAXED);
@@ -36,9 +48,28 @@ void area_help(struct area *a, uint64_t x)
 		if (!area_unmoved(a, x))
 			return;
 		if ((uint64_t)e.cell * 8 < a->length)
-			atomic_compare_exchange_strong(area_cell(a, e.cell), &e.old, (uint64_t)tag << 32 | e.value);
+			atomic_compare_exchange_strong(area_cell(a, e.cell), &e.old, tag | e.value);
 	}
-	atomic_compare_exchange_strong(&a->head->op, &x, OP(SEQ(x) + 1, 0));
+	if (hot)
+		swap_both(a, x, atomic_load(&a->head->hot), OP(SEQ(x) + 1, 0), tag | hot_value);
+	else
+		atomic_compare_exchange_strong(&a->head->op, &x, OP(SEQ(x) + 1, 0));
+}
+
+/* Complete what somebody has published. */
+void area_help(struct area *a, uint64_t x)
+{
+	uint32_t who = WHO(x), count, hot_value;
+	const struct entry *list;
+
+	if (who >= WHO_MAX)
+		return;
+	count = atomic_load_explicit(&area_who(a, who)->desc.count, memory_order_acquire);
+	hot_value = __atomic_load_n(&area_who(a, who)->desc.hot_value, __ATOMIC_RELAXED);
+	list = desc_entries(a, who, count);
+	if (!area_unmoved(a, x))
+		return;
+	complete(a, x, list, list ? count & DESC_COUNT : 0, HOT_TOGETHER && count & DESC_HOT, hot_value);
 }
 
 /*
@@ -55,17 +86,30 @@ void area_abort_begun(struct area *a, uint32_t who)
 	atomic_store_explicit(&area_who(a, who)->desc.begun, 0, memory_order_relaxed);
 }
 
+static inline void not_begun(struct desc *d)
+{
+	atomic_signal_fence(memory_order_seq_cst);
+	atomic_store_explicit(&d->begun, 0, memory_order_relaxed);
+}
+
 /* Publish. True: it has happened, wholly. False: somebody else was first; begin again. */
 bool txn_commit(struct txn *t)
 {
 	uint64_t x = t->op, mine = OP(SEQ(x), t->who);
+	uint32_t flags = (t->entry == t->desc->entry ? 0 : DESC_STAGED) | (t->hot ? DESC_HOT : 0);
 	bool won;
 
-	atomic_store_explicit(&t->desc->count, t->count, memory_order_release);
+	if (t->hot && !t->count && !t->too_long) {
+		won = swap_both(t->area, x, t->hot_entry.old, OP(SEQ(x) + 1, 0),
+				(uint64_t)(uint32_t)(SEQ(x) + 1) << 32 | t->hot_entry.value);
+		not_begun(t->desc);
+		return won;
+	}
+	t->desc->hot_value = t->hot_entry.value;
+	atomic_store_explicit(&t->desc->count, t->count | flags, memory_order_release);
 	won = !t->too_long && atomic_compare_exchange_strong(&t->area->head->op, &x, mine);
-	atomic_signal_fence(memory_order_seq_cst);
-	atomic_store_explicit(&t->desc->begun, 0, memory_order_relaxed);
+	not_begun(t->desc);
 	if (won)
-		area_help(t->area, mine);
+		complete(t->area, mine, t->entry, t->count, t->hot, t->hot_entry.value);
 	return won;
 }

@@ -10,7 +10,9 @@
  *  1. Read `op` first (txn_begin), cells next, decide last. A decision counts if `op` has not moved: txn_commit for
  *     changes, txn_valid for answers.
  *  2. A cell stands in a list once.
- *  3. Plain memory (requests, payloads) is written only while no cell says that others may read it.
+ *  3. The hot cell lies beside `op`; where the machine has a 16-byte compare-and-swap, an operation changes it in the
+ *     step that completes the operation, and one that changes nothing else is committed and complete in that one step.
+ *  4. Plain memory (requests, payloads) is written only while no cell says that others may read it.
  */
 #ifndef IPC_AREA_H
 #define IPC_AREA_H
@@ -20,6 +22,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+typedef _Atomic uint64_t cell_t;
+
 #define AREA_MAGIC 0x6970636461726561ull /* "ipcdarea" */
 #define AREA_VERSION 1
 
@@ -27,8 +31,6 @@
 #define WHO_SIZE 1024 /* bytes of a who block in every area */
 
 enum area_kind { AREA_REGISTRY = 1, AREA_SEM = 2, AREA_MSG = 3 };
-
-typedef _Atomic uint64_t cell_t;
 
 struct area_head {
 	uint64_t magic;
@@ -41,7 +43,8 @@ struct area_head {
 	uint64_t big_size;
 	uint8_t pad0[16];
 	_Atomic uint64_t op; /* {seq:48, who:16}; a cache line of its own */
-	uint8_t pad1[56];
+	cell_t hot;          /* changes together with op, see txn_commit */
+	uint8_t pad1[48];
 };
 
 struct entry {
@@ -51,11 +54,22 @@ struct entry {
 };
 
 #define DESC_INLINE 28
+#define DESC_STAGED 0x80000000u /* in count: the list is in the staging area */
+#define DESC_HOT 0x40000000u    /* in count: hot_value is to be written */
+#define DESC_COUNT 0x3fffffffu
+
+#define HOT 9 /* the hot cell's index */
+#ifdef __x86_64__
+#define HOT_TOGETHER 1
+#else
+#define HOT_TOGETHER 0
+#endif
 
 struct desc {
 	_Atomic uint32_t count;
 	_Atomic uint32_t begun; /* being written; its commit has not been tried */
-	uint64_t pad;
+	uint32_t hot_value;
+	uint32_t pad;
 	struct entry entry[DESC_INLINE];
 };
 
@@ -88,7 +102,7 @@ struct who_block {
 	struct request req;
 };
 _Static_assert(sizeof(struct who_block) <= WHO_SIZE, "who block");
-_Static_assert(sizeof(struct area_head) == 128, "area head");
+_Static_assert(sizeof(struct area_head) == 128 && offsetof(struct area_head, hot) == 8 * HOT, "area head");
 
 /* An area as one process sees it. */
 struct area {
@@ -111,7 +125,8 @@ struct txn {
 	struct desc *desc;
 	struct entry *entry; /* inline, or staged */
 	uint32_t room;
-	bool too_long;
+	bool too_long, hot;
+	struct entry hot_entry;
 };
 
 static inline cell_t *area_cell(const struct area *a, uint32_t index)
@@ -179,7 +194,7 @@ static inline void txn_begin(struct txn *t, struct area *a, uint32_t who)
 	t->desc = d;
 	t->entry = d->entry;
 	t->room = DESC_INLINE;
-	t->too_long = false;
+	t->too_long = t->hot = false;
 	atomic_store_explicit(&d->begun, 1, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
 }
@@ -193,6 +208,11 @@ static inline void txn_stage(struct txn *t, struct entry *staged, uint32_t room)
 
 static inline void txn_put_raw(struct txn *t, uint32_t index, uint64_t old, uint32_t value)
 {
+	if (HOT_TOGETHER && index == HOT) {
+		t->hot = true;
+		t->hot_entry = (struct entry){ HOT, value, old };
+		return;
+	}
 	if (t->count == t->room) {
 		t->too_long = true;
 		return;

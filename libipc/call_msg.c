@@ -44,9 +44,12 @@ static int send(struct ipc_ns *ns, int id, const void *msg, size_t size, int fla
 		return -EINVAL;
 	if (call_bad_pointer(msg, sizeof type + size))
 		return -EFAULT;
-	e = registry_permit(ns, KIND_MSG, id, 0222, &qbytes);
-	if (!e)
-		e = object_open(ns, KIND_MSG, id, who, &o);
+	e = object_permit(ns, KIND_MSG, id, &qbytes);
+	if (e < 0)
+		return e;
+	if (!(e & MAY_ALTER))
+		return -EACCES;
+	e = object_open(ns, KIND_MSG, id, who, &o);
 	if (e)
 		return e;
 	return msg_queue_send(ns, who, o, id, type, (const char *)msg + sizeof type, (uint32_t)size, flags);
@@ -70,11 +73,13 @@ static ssize_t receive(struct ipc_ns *ns, int id, void *msg, size_t size, long t
 		return -EINVAL;
 	if (flags & MSG_COPY && (flags & MSG_EXCEPT || !(flags & IPC_NOWAIT)))
 		return -EINVAL;
-	e = registry_permit(ns, KIND_MSG, id, 0444, &qbytes);
-	if (e)
+	e = object_permit(ns, KIND_MSG, id, &qbytes);
+	if (e < 0)
 		return e;
+	if (!(e & MAY_READ))
+		return -EACCES;
 	if (call_bad_pointer(msg, sizeof(long)))
-		return -EFAULT;
+		msg = NULL; /* found out when a message is stored */
 	e = object_open(ns, KIND_MSG, id, who, &o);
 	return e ? e : msg_queue_receive(ns, who, o, id, msg, size, type, flags);
 }

@@ -42,7 +42,7 @@ int ipc_semget(ipc_ns *ns, key_t key, int nsems, int flags)
 static int check_sops(struct ipc_ns *ns, int id, const struct sembuf *sops, size_t nsops, uint32_t *want,
 		      uint32_t *max)
 {
-	*want = 0444;
+	*want = MAY_READ;
 	*max = 0;
 	if (nsops < 1 || id < 0)
 		return -EINVAL;
@@ -54,7 +54,7 @@ static int check_sops(struct ipc_ns *ns, int id, const struct sembuf *sops, size
 		if (sops[i].sem_num > *max)
 			*max = sops[i].sem_num;
 		if (sops[i].sem_op)
-			*want = 0222;
+			*want = MAY_ALTER;
 	}
 	return 0;
 }
@@ -87,14 +87,14 @@ static int operate(struct ipc_ns *ns, int id, struct sembuf *sops, size_t nsops,
 		return e;
 	if (timeout && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000))
 		return -EINVAL;
-	e = registry_permit(ns, KIND_SEM, id, 0, &nsems);
-	if (e)
+	e = object_permit(ns, KIND_SEM, id, &nsems);
+	if (e < 0)
 		return e;
 	if (max >= nsems)
 		return -EFBIG;
-	e = registry_permit(ns, KIND_SEM, id, want, &nsems);
-	if (!e)
-		e = object_open(ns, KIND_SEM, id, who, &o);
+	if (!(e & want))
+		return -EACCES;
+	e = object_open(ns, KIND_SEM, id, who, &o);
 	if (e)
 		return e;
 	if (timeout)
@@ -206,18 +206,17 @@ static int sem_values(struct ipc_ns *ns, int who, int id, int num, int cmd, unio
 	bool set = cmd == SETVAL || cmd == SETALL, all = cmd == GETALL || cmd == SETALL;
 	uint32_t nsems;
 	struct obj *o;
-	int e;
+	int e, granted;
 
 	if (cmd == SETVAL && (arg.val < 0 || arg.val > SEMVMX))
 		return -ERANGE;
-	e = registry_permit(ns, KIND_SEM, id, 0, &nsems);
-	if (e)
-		return e;
+	granted = id < 0 ? -EINVAL : object_permit(ns, KIND_SEM, id, &nsems);
+	if (granted < 0)
+		return granted;
 	if (!all && set && (num < 0 || (uint32_t)num >= nsems))
 		return -EINVAL;
-	e = registry_permit(ns, KIND_SEM, id, set ? 0222 : 0444, &nsems);
-	if (e)
-		return e;
+	if (!(granted & (set ? MAY_ALTER : MAY_READ)))
+		return -EACCES;
 	if (!all && !set && (num < 0 || (uint32_t)num >= nsems))
 		return -EINVAL;
 	if (all && call_bad_pointer(arg.array, nsems * sizeof(short)))

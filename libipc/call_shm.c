@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* shmget, shmat, shmdt, shmctl. */
 #include <linux/capability.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/shm.h>
+#include <unistd.h>
 
 #include "attach.h"
 #include "call.h"
@@ -17,6 +19,16 @@
 #ifndef SHM_NORESERVE
 #define SHM_NORESERVE 010000
 #endif
+
+/* SHM_HUGE_SHIFT and beyond: the logarithm of the page size, 0 for the default. */
+static bool huge_size_known(int flags)
+{
+	unsigned log = (unsigned)flags >> 26 & 63;
+	char path[80];
+
+	snprintf(path, sizeof path, "/sys/kernel/mm/hugepages/hugepages-%llukB", (1ull << log) / 1024);
+	return !log || !access(path, F_OK);
+}
 
 static int new_segment(struct get *g, struct ipc_ns *ns, uint32_t *file)
 {
@@ -31,6 +43,8 @@ static int new_segment(struct get *g, struct ipc_ns *ns, uint32_t *file)
 	if (used + pages < used || used + pages > all)
 		return -ENOSPC;
 	/* No large pages come out of a file: refused as by a kernel that has none to give. */
+	if (g->flags & SHM_HUGETLB && !huge_size_known(g->flags))
+		return -EINVAL;
 	if (g->flags & SHM_HUGETLB)
 		return creds_capable(CAP_IPC_LOCK) ? -ENOMEM : -EPERM;
 	g->row_size = (uint32_t)g->size;
@@ -192,6 +206,8 @@ static int shm_lock(struct ipc_ns *ns, int who, int id, bool lock)
 			return -EPERM;
 		if (lock && (getrlimit(RLIMIT_MEMLOCK, &limit) || !limit.rlim_cur))
 			return -EPERM;
+		if (lock && !(r.v[R_MODE] & SHM_LOCKED) && (row_size(&r) + PAGE - 1) / PAGE > limit.rlim_cur / PAGE)
+			return -ENOMEM;
 	}
 	cold_enter(ns, &c);
 	e = shm_segment_lock(ns, id, lock);

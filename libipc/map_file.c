@@ -75,3 +75,18 @@ void object_name(char *out, enum kind kind, int file)
 
 	snprintf(out, 24, "%s-%08x", prefix[kind], (unsigned)file);
 }
+
+/*
+ * The library's own mappings lie apart from where the kernel would put them: an address that the program has just
+ * given back (shmdt) must not come alive again by our doing. A hint only: where it can't be had, anywhere will do.
+ */
+void *file_map(size_t length, int prot, int flags, int fd)
+{
+	static _Atomic uintptr_t next;
+	uintptr_t size = (length + PAGE - 1) & ~(uintptr_t)(PAGE - 1), base = (uintptr_t)9 << 42, hint;
+	void *p;
+
+	hint = base + atomic_fetch_add(&next, size) % (base / 3);
+	p = mmap(sizeof(void *) == 8 ? (void *)hint : NULL, length, prot, flags, fd, 0);
+	return p == MAP_FAILED ? NULL : p;
+}

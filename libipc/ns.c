@@ -288,9 +288,9 @@ static int map_file(struct ipc_ns *ns, const char *name, size_t length, void **p
 		close(fd);
 		return ns_fail(-EUCLEAN, "%s/%s has the wrong size (%lld bytes)", ns->dir, name, (long long)st.st_size);
 	}
-	*p = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	*p = file_map(length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd);
 	close(fd);
-	if (*p == MAP_FAILED)
+	if (!*p)
 		return ns_fail(-ENOMEM, "cannot map %s/%s: %s", ns->dir, name, strerror(errno));
 	madvise(*p, length, MADV_DONTDUMP);
 	return 0;
@@ -467,11 +467,8 @@ static void *hold_lock(struct ipc_ns *ns, const char *name, short type)
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return NULL;
-	if (!fcntl(fd, F_OFD_SETLK, &l)) {
-		p = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
-		if (p == MAP_FAILED)
-			p = NULL;
-	}
+	if (!fcntl(fd, F_OFD_SETLK, &l))
+		p = file_map(PAGE, PROT_READ, MAP_SHARED, fd);
 	close(fd);
 	return p;
 }
@@ -545,9 +542,7 @@ static int open_tables(struct ipc_ns *ns)
 
 static void *table(size_t bytes)
 {
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
+	return file_map(bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 }
 
 static int allocate(struct ipc_ns *ns)

@@ -30,6 +30,11 @@ struct obj {
 	uint32_t tag;            /* slot tag for which undo and touched are true */
 	uint32_t file;           /* number in the file's name */
 	_Atomic uint16_t touched[16]; /* who / 4 + 1: who blocks that have memory */
+	/* What the registry said at `seen`, its op word, to a process with these credentials. */
+	_Atomic uint64_t seen;
+	uint32_t seen_creds;
+	uint32_t granted; /* MAY_READ, MAY_ALTER */
+	uint32_t size;    /* the row's: semaphores, or bytes of a queue */
 };
 
 struct attachment {
@@ -105,6 +110,7 @@ static inline int ns_enter(struct ipc_ns *ns)
 }
 
 /* creds.c: what the kernel's ipcperms decides, from the row's numbers */
+extern _Atomic uint32_t creds_generation;
 const struct creds *creds_get(void);
 bool creds_capable(int cap); /* CAP_* */
 bool creds_in_group(const struct creds *c, gid_t gid);
@@ -118,6 +124,7 @@ int file_create(const struct ipc_ns *ns, const char *name, uint64_t size, bool r
 int file_open(const struct ipc_ns *ns, const char *name, int flags);
 int file_remove(const struct ipc_ns *ns, const char *name);
 int file_fence(const void *start, size_t length);
+void *file_map(size_t length, int prot, int flags, int fd);
 void object_name(char *out, enum kind kind, int id);
 
 /* object.c: opening control areas */
@@ -125,6 +132,29 @@ int object_open_slow(struct ipc_ns *ns, enum kind kind, int id, int who, struct 
 int object_create(struct ipc_ns *ns, enum kind kind, uint64_t size, uint64_t first, uint32_t *file);
 void object_made(struct ipc_ns *ns);
 void object_removing(struct ipc_ns *ns, enum kind kind, uint32_t file);
+
+enum { MAY_READ = 1, MAY_ALTER = 2 };
+int object_permit_slow(struct ipc_ns *ns, enum kind kind, int id, struct obj *o);
+
+/* What this process may do with an object (MAY_*, with its size in *size), or -EINVAL if there is none. */
+static inline int object_permit(struct ipc_ns *ns, enum kind kind, int id, uint32_t *size)
+{
+	struct obj *o = &ns->obj[kind][ID_INDEX(id)];
+	uint64_t x = atomic_load_explicit(&ns->reg.head->op, memory_order_acquire);
+	int granted;
+
+	if (atomic_load_explicit(&o->seen, memory_order_acquire) != x ||
+	    atomic_load_explicit(&o->opened, memory_order_relaxed) != (uint32_t)id + 1 ||
+	    o->seen_creds != atomic_load_explicit(&creds_generation, memory_order_relaxed)) {
+		granted = object_permit_slow(ns, kind, id, o);
+		if (granted < 0)
+			return granted;
+	} else {
+		granted = (int)o->granted;
+	}
+	*size = o->size;
+	return granted;
+}
 
 /* The object, mapped, with memory under this thread's who block; 0 or -errno. */
 static inline int object_open(struct ipc_ns *ns, enum kind kind, int id, int who, struct obj **out)

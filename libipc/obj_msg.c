@@ -103,7 +103,7 @@ int msg_queue_create(struct ipc_ns *ns, uint32_t *file)
 /* ---- nodes ---- */
 
 /* More free nodes of a class: memory first, then an operation that chains them. */
-static int grow(struct ipc_ns *ns, int who, struct obj *o, uint32_t class)
+static int grow(int who, struct obj *o, uint32_t class)
 {
 	struct area *a = &o->area;
 	uint32_t bytes = class_bytes(class), n = bytes < GROW ? GROW / bytes : 1;
@@ -154,7 +154,7 @@ static void next_spare(struct txn *t, uint32_t who, uint32_t class)
  * A node to fill, owned by this thread: its spare; or, if an interrupted frame is filling that, another in its place.
  * The node is marked as being filled, until fill_end.
  */
-static int fill_begin(struct ipc_ns *ns, int who, struct obj *o, uint32_t class, uint32_t *node, uint32_t *outer)
+static int fill_begin(int who, struct obj *o, uint32_t class, uint32_t *node, uint32_t *outer)
 {
 	struct area *a = &o->area;
 	struct request *q = &area_who(a, (uint32_t)who)->req;
@@ -176,7 +176,7 @@ static int fill_begin(struct ipc_ns *ns, int who, struct obj *o, uint32_t class,
 		txn_begin(&t, a, (uint32_t)who);
 		if (!area_value(a, M_FREE + class)) {
 			txn_valid(&t);
-			if (grow(ns, who, o, class))
+			if (grow(who, o, class))
 				return -ENOMEM;
 			continue;
 		}
@@ -251,7 +251,7 @@ static uint32_t find(struct txn *t, int64_t type, enum mode mode, uint32_t *prev
 {
 	struct area *a = t->area;
 	uint32_t n, before = 0, found = 0, steps = 0;
-	int64_t left = type;
+	uint64_t number = 0;
 
 	for (n = area_value(a, M_HEAD); node_valid(a, n); before = n, n = area_value(a, node_next(n))) {
 		int64_t have = __atomic_load_n(&node_at(a, n)->type, __ATOMIC_RELAXED);
@@ -260,7 +260,7 @@ static uint32_t find(struct txn *t, int64_t type, enum mode mode, uint32_t *prev
 			return 0;
 		if (!matches(have, type, mode))
 			continue;
-		if (mode == NUMBER && left-- > 0)
+		if (mode == NUMBER && number++ != (uint64_t)type)
 			continue;
 		found = n;
 		*prev = before;
@@ -397,7 +397,7 @@ static uint32_t queue_limit(struct ipc_ns *ns, struct obj *o)
 {
 	uint32_t opened = atomic_load(&o->opened), size = 0;
 
-	if (!opened || registry_permit(ns, KIND_MSG, (int)opened - 1, 0, &size))
+	if (!opened || object_permit(ns, KIND_MSG, (int)opened - 1, &size) < 0)
 		return 0;
 	return size;
 }
@@ -509,6 +509,8 @@ static int send_once(struct frame *f, uint32_t node, uint32_t qbytes, bool nowai
 	}
 	if (nowait)
 		return txn_valid(&t) ? -EAGAIN : 1;
+	if (ipc_signals != f->signals) /* a handler ran since the call began */
+		return txn_valid(&t), -EINTR;
 	struct request *q = &area_who(a, f->who)->req;
 	q->pid = (uint32_t)f->ns->pid;
 	q->size = size;
@@ -524,13 +526,13 @@ int msg_queue_send(struct ipc_ns *ns, int who, struct obj *o, int id, int64_t ty
 		   int flags)
 {
 	struct frame f = { .ns = ns, .kind = KIND_MSG, .obj = o, .who = (uint32_t)who, .look = look, .take = take_back,
-			   .size = size };
+			   .size = size, .signals = ipc_signals };
 	struct area *a = &o->area;
 	uint32_t node, outer, qbytes;
 	struct node *n;
 	int e;
 
-	e = fill_begin(ns, who, o, class_of(size), &node, &outer);
+	e = fill_begin(who, o, class_of(size), &node, &outer);
 	if (e)
 		return e;
 	n = node_at(a, node);
@@ -541,9 +543,8 @@ int msg_queue_send(struct ipc_ns *ns, int who, struct obj *o, int id, int64_t ty
 	if (!(flags & IPC_NOWAIT))
 		ipc_frame = &f;
 	do {
-		e = registry_permit(ns, KIND_MSG, id, 0222, &qbytes);
-		if (e == -EINVAL)
-			e = -EIDRM;
+		e = object_permit(ns, KIND_MSG, id, &qbytes);
+		e = e < 0 ? -EIDRM : e & MAY_ALTER ? 0 : -EACCES;
 		if (!e)
 			e = send_once(&f, node, qbytes, flags & IPC_NOWAIT);
 	} while (e == 1);
@@ -574,8 +575,9 @@ static void take_message(struct frame *f, struct txn *t, bool performed)
 	if (!performed || !node)
 		return;
 	size = n->size < f->size ? n->size : f->size;
-	copy_out(f->msg, n->type, n->text, size);
-	f->result = (int)size;
+	if (f->msg)
+		copy_out(f->msg, n->type, n->text, size);
+	f->result = f->msg ? (int)size : -EFAULT;
 	txn_set(t, cell, 0);
 	free_node(t, node);
 }
@@ -598,16 +600,21 @@ static ssize_t found(struct frame *f, struct txn *t, uint32_t node, uint32_t pre
 	if (f->flags & MSG_COPY) {
 		if (full > f->size)
 			return txn_valid(t) ? -EINVAL : RETRY;
+		if (!f->msg)
+			return txn_valid(t) ? -EFAULT : RETRY;
 		copy_out(f->msg, type, n->text, size);
 		return txn_valid(t) ? (ssize_t)size : RETRY;
 	}
-	memcpy(size <= SMALL ? small : (char *)f->msg + sizeof(long), n->text, size);
+	if (f->msg)
+		memcpy(size <= SMALL ? small : (char *)f->msg + sizeof(long), n->text, size);
 	unlink_message(t, node, prev, (uint32_t)f->ns->pid);
 	free_node(t, node);
 	if (area_value(t->area, M_SHEAD))
 		txn_set(t, M_FLAGS, area_value(t->area, M_FLAGS) | M_MORE);
 	if (!txn_commit(t))
 		return RETRY;
+	if (!f->msg) /* as in the kernel, the message is gone */
+		return -EFAULT;
 	memcpy(f->msg, &type, sizeof(long));
 	if (size <= SMALL)
 		memcpy((char *)f->msg + sizeof(long), small, size);
@@ -634,6 +641,8 @@ static ssize_t receive_once(struct frame *f, int64_t type, enum mode mode)
 		return found(f, &t, node, prev);
 	if (f->flags & IPC_NOWAIT)
 		return txn_valid(&t) ? -ENOMSG : RETRY;
+	if (ipc_signals != f->signals)
+		return txn_valid(&t), -EINTR;
 	struct request *q = &area_who(a, f->who)->req;
 	q->pid = (uint32_t)f->ns->pid;
 	q->type = f->type;
@@ -648,9 +657,12 @@ static ssize_t receive_once(struct frame *f, int64_t type, enum mode mode)
 ssize_t msg_queue_receive(struct ipc_ns *ns, int who, struct obj *o, int id, void *msg, uint64_t size, int64_t type,
 			  int flags)
 {
+	uint32_t signals = ipc_signals;
+
 	for (;;) {
 		struct frame f = { .ns = ns, .kind = KIND_MSG, .obj = o, .who = (uint32_t)who, .look = look,
-				   .take = take_message, .msg = msg, .size = size, .type = type, .flags = flags };
+				   .take = take_message, .msg = msg, .size = size, .type = type, .flags = flags,
+				   .signals = signals };
 		int64_t wanted = type;
 		enum mode mode = find_mode(&wanted, flags);
 		uint32_t qbytes;
@@ -659,9 +671,8 @@ ssize_t msg_queue_receive(struct ipc_ns *ns, int who, struct obj *o, int id, voi
 		if (!(flags & IPC_NOWAIT))
 			ipc_frame = &f;
 		do {
-			n = registry_permit(ns, KIND_MSG, id, 0444, &qbytes);
-			if (n == -EINVAL)
-				n = -EIDRM;
+			n = object_permit(ns, KIND_MSG, id, &qbytes);
+			n = n < 0 ? -EIDRM : n & MAY_READ ? 0 : -EACCES;
 			if (!n)
 				n = receive_once(&f, wanted, mode);
 		} while (n == RETRY);
@@ -672,7 +683,7 @@ ssize_t msg_queue_receive(struct ipc_ns *ns, int who, struct obj *o, int id, voi
 			return n;
 		}
 		ipc_frame = NULL;
-		if (n >= 0 && area_value(&o->area, M_FLAGS) & M_MORE)
+		if ((n >= 0 || n == -EFAULT) && area_value(&o->area, M_FLAGS) & M_MORE)
 			run_cascade(ns, who, o);
 		return n;
 	}

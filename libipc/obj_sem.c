@@ -25,7 +25,7 @@
 enum { S_FLAGS = 16, S_OTIME, S_CTIME, S_AHEAD, S_ATAIL, S_ZHEAD, S_ZTAIL, S_UHIGH, S_FIRST = 32 };
 enum { S_REMOVED = 1, S_MORE = 2 };
 
-#define VAL(num) (S_FIRST + 2 * (num))
+#define VAL(num) ((num) ? S_FIRST + 2 * (uint32_t)(num) : HOT) /* the first one is in the hot cell */
 #define PID(num) (S_FIRST + 2 * (num) + 1)
 #define SEMVAL(v) ((int)((v) & 0xffff))
 #define EPOCH(v) ((v) >> 16)
@@ -84,6 +84,8 @@ int sem_set_create(struct ipc_ns *ns, uint32_t nsems, uint32_t *file)
 /* What txn already plans for the cell; only asked when a semaphore may occur twice. */
 static struct entry *planned(struct txn *t, uint32_t cell)
 {
+	if (t->hot && cell == HOT)
+		return &t->hot_entry;
 	for (uint32_t i = 0; i < t->count; i++)
 		if (t->entry[i].cell == cell)
 			return &t->entry[i];
@@ -105,7 +107,7 @@ static void plan_put(struct txn *t, uint32_t cell, struct entry *e, uint32_t val
 }
 
 /* One operation of a request: 0, 1 would block, or -ERANGE. */
-static int plan_one(struct txn *t, struct sem_req *r, const struct sembuf *s, bool twice)
+static inline int plan_one(struct txn *t, struct sem_req *r, const struct sembuf *s, bool twice)
 {
 	struct entry *e, *u = NULL;
 	uint32_t v = plan(t, VAL(s->sem_num), twice, &e), adj = 0, cell = 0;
@@ -137,7 +139,7 @@ static int plan_request(struct txn *t, struct sem_req *r)
 {
 	uint32_t before = t->count;
 	uint64_t seen = 0;
-	bool twice = false;
+	bool twice = false, hot = t->hot;
 	int e;
 
 	for (uint32_t i = 0; i < r->nsops; i++) {
@@ -151,6 +153,7 @@ static int plan_request(struct txn *t, struct sem_req *r)
 		e = plan_one(t, r, s, twice);
 		if (e) {
 			t->count = before;
+			t->hot = hot;
 			r->blocked = i;
 			return e == 1 && s->sem_flg & IPC_NOWAIT ? -EAGAIN : e;
 		}
@@ -183,7 +186,7 @@ static void load_request(const struct area *a, uint32_t who, struct sem_req *r)
 }
 
 /* Room for a list longer than a descriptor, in this thread's staging area. */
-static int stage(struct ipc_ns *ns, struct obj *o, uint32_t who, uint64_t entries)
+static int stage(struct obj *o, uint32_t who, uint64_t entries)
 {
 	if (entries > 3ull * o->area.head->count + 64)
 		entries = 3ull * o->area.head->count + 64;
@@ -227,7 +230,7 @@ static void sem_step(struct ipc_ns *ns, int me, struct obj *o)
 		return;
 	}
 	if (a->head->count > 6 && !(flags & S_REMOVED)) {
-		if (stage(ns, o, (uint32_t)me, 3ull * a->head->count + 64)) {
+		if (stage(o, (uint32_t)me, 3ull * a->head->count + 64)) {
 			txn_valid(&t); /* no memory to work in: the next one may have some */
 			sched_yield();
 			return;
@@ -248,6 +251,7 @@ static void sem_step(struct ipc_ns *ns, int me, struct obj *o)
 	uint32_t tag = (uint32_t)atomic_load(&ns->slots->who[who]);
 	if (!slot_alive(ns, tag) && slot_life_slow(ns, tag) != LIFE_ALIVE) {
 		t.count = 0; /* nobody is there to take it */
+		t.hot = false;
 		txn_set(&t, REQ_STATE(a, who), STATE(STATE_TURN(area_value(a, REQ_STATE(a, who))), 0, REQ_NONE));
 		list_remove(&t, head, tail, who);
 		txn_commit(&t);
@@ -261,7 +265,7 @@ static void sem_step(struct ipc_ns *ns, int me, struct obj *o)
 }
 
 /* Inside a transaction: is the state one that may be acted on? If not, mend it, and begin again. */
-static bool settled(struct ipc_ns *ns, int me, struct obj *o, struct txn *t)
+static inline bool settled(struct ipc_ns *ns, int me, struct obj *o, struct txn *t)
 {
 	struct area *a = &o->area;
 	uint32_t rows;
@@ -463,7 +467,8 @@ static int join(struct frame *f, struct txn *t, const struct sem_req *r)
 	return txn_commit(t) ? 0 : 1;
 }
 
-static int operate_slow(struct ipc_ns *ns, int who, struct obj *o, struct sem_req *r, const struct timespec *deadline)
+static int operate_slow(struct ipc_ns *ns, int who, struct obj *o, struct sem_req *r, uint32_t signals,
+			const struct timespec *deadline)
 {
 	struct frame f = { .ns = ns, .kind = KIND_SEM, .obj = o, .who = (uint32_t)who, .look = look };
 	struct area *a = &o->area;
@@ -506,6 +511,11 @@ static int operate_slow(struct ipc_ns *ns, int who, struct obj *o, struct sem_re
 		}
 		t.entry = t.desc->entry;
 		t.room = DESC_INLINE;
+		if (ipc_signals != signals) { /* a handler ran since the call began */
+			txn_valid(&t);
+			ipc_frame = NULL;
+			return -EINTR;
+		}
 		if (!join(&f, &t, r))
 			return wait_sleep(&f, deadline);
 	}
@@ -517,6 +527,7 @@ int sem_set_operate(struct ipc_ns *ns, int who, struct obj *o, const struct semb
 		    const struct timespec *deadline)
 {
 	struct sem_req r = { .sops = sops, .nsops = nsops, .undo = -1, .pid = (uint32_t)ns->pid };
+	uint32_t signals = ipc_signals;
 	struct area *a = &o->area;
 	struct txn t;
 	int e;
@@ -530,7 +541,7 @@ int sem_set_operate(struct ipc_ns *ns, int who, struct obj *o, const struct semb
 			break;
 		}
 	if (nsops > 6)
-		return operate_slow(ns, who, o, &r, deadline);
+		return operate_slow(ns, who, o, &r, signals, deadline);
 	for (;;) {
 		txn_begin(&t, a, (uint32_t)who);
 		if (!settled(ns, who, o, &t))
@@ -539,7 +550,7 @@ int sem_set_operate(struct ipc_ns *ns, int who, struct obj *o, const struct semb
 		if (e) {
 			if (!txn_valid(&t))
 				continue;
-			return e == 1 ? operate_slow(ns, who, o, &r, deadline) : e;
+			return e == 1 ? operate_slow(ns, who, o, &r, signals, deadline) : e;
 		}
 		txn_set(&t, S_OTIME, now_seconds());
 		if (anybody_waits(a) && is_alter(sops, nsops))
@@ -575,6 +586,7 @@ static int count_waiters(struct ipc_ns *ns, struct txn *t, uint32_t head, uint32
 			n += s->sem_num == num && (s->sem_op == 0) == zero;
 		}
 		t->count = before;
+		t->hot = false;
 	}
 	return n;
 }
@@ -693,7 +705,7 @@ int sem_set_setall(struct ipc_ns *ns, int who, struct obj *o, const unsigned sho
 	for (uint32_t i = 0; i < n; i++)
 		if ((EPOCH(area_value(a, VAL(i))) & 0x3fff) == 0x3fff)
 			wipe_stale(ns, who, o, i);
-	e = n > 12 ? stage(ns, o, (uint32_t)who, 2ull * n + 8) : 0;
+	e = n > 12 ? stage(o, (uint32_t)who, 2ull * n + 8) : 0;
 	if (e)
 		return e;
 	for (;;) {

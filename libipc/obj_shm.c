@@ -83,19 +83,19 @@ static struct attachment *new_entry(struct ipc_ns *ns)
 			return &ns->att[i];
 	if (ns->att_count == ns->att_room) {
 		uint32_t room = ns->att_room ? ns->att_room * 2 : PAGE / sizeof(struct attachment);
-		void *p = mmap(NULL, room * sizeof(struct attachment), PROT_READ | PROT_WRITE,
-			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		void *p = file_map(room * sizeof(struct attachment), PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS, -1);
 
-		if (p == MAP_FAILED)
+		if (!p)
 			return NULL;
-		if (ns->att) {
+		if (ns->att)
 			memcpy(p, ns->att, ns->att_count * sizeof(struct attachment));
-			munmap(ns->att, ns->att_room * sizeof(struct attachment));
-		}
-		ns->att = p;
+		/* The old table stays mapped: shm_unmapped of another thread may be reading it. */
+		__atomic_store_n(&ns->att, p, __ATOMIC_RELEASE);
 		ns->att_room = room;
 	}
-	return &ns->att[ns->att_count++];
+	__atomic_store_n(&ns->att_count, ns->att_count + 1, __ATOMIC_RELEASE);
+	return &ns->att[ns->att_count - 1];
 }
 
 /* Where and how to map: the address rules of shmat(2). */
@@ -130,6 +130,26 @@ static void drop_covered(struct ipc_ns *ns, int who, const char *at, size_t size
 	}
 }
 
+void shm_unmapped(struct ipc_ns *ns, const void *addr, size_t length)
+{
+	const char *at = addr;
+	struct cold c;
+	bool any = false;
+	int who;
+
+	uint32_t count = __atomic_load_n(&ns->att_count, __ATOMIC_ACQUIRE);
+	const struct attachment *att = __atomic_load_n(&ns->att, __ATOMIC_ACQUIRE);
+
+	for (uint32_t i = 0; i < count && !any; i++)
+		any = att[i].addr && att[i].addr >= at && att[i].addr + att[i].size <= at + page_round(length);
+	who = any ? ns_enter(ns) : -1;
+	if (who < 0)
+		return;
+	cold_enter(ns, &c);
+	drop_covered(ns, who, at, page_round(length));
+	cold_leave(ns, &c);
+}
+
 static int map_segment(struct ipc_ns *ns, const struct row *r, uintptr_t addr, int how, int flags, void **at)
 {
 	int prot = PROT_READ | (flags & SHM_RDONLY ? 0 : PROT_WRITE) | (flags & SHM_EXEC ? PROT_EXEC : 0);
@@ -157,9 +177,10 @@ int shm_segment_attach(struct ipc_ns *ns, int who, int id, uintptr_t addr, int f
 	struct attachment *a;
 	struct perm p;
 	struct row r;
+	uintptr_t first = addr;
 	int how, e;
 
-	how = map_flags(&addr, flags, 0);
+	how = map_flags(&first, flags, 0);
 	if (how < 0)
 		return how;
 	e = registry_read(ns, KIND_SHM, id, &r);
@@ -198,8 +219,8 @@ int shm_segment_detach(struct ipc_ns *ns, int who, uintptr_t addr)
 
 		if (!a->addr || (uintptr_t)a->addr != addr)
 			continue;
-		munmap(a->addr, a->size);
 		a->addr = NULL;
+		munmap((void *)addr, a->size);
 		attach_drop(ns, who, ns->tag, a->record, ns->pid);
 		return 0;
 	}

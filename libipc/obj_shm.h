@@ -10,6 +10,8 @@
 int shm_segment_create(struct ipc_ns *ns, uint64_t size, bool reserve, uint32_t *file);
 int shm_segment_attach(struct ipc_ns *ns, int who, int id, uintptr_t addr, int flags, void **at);
 int shm_segment_detach(struct ipc_ns *ns, int who, uintptr_t addr);
+/* The program has unmapped, or mapped over, this range by itself: attachments that it covers are gone. */
+void shm_unmapped(struct ipc_ns *ns, const void *addr, size_t length);
 /* Pages of all segments that have memory, for SHM_INFO. */
 uint64_t shm_resident_pages(struct ipc_ns *ns);
 /* SHM_LOCK: keep this process's mappings of it in memory. */

@@ -32,8 +32,8 @@ static int map_area(struct ipc_ns *ns, enum kind kind, uint32_t file, struct are
 		close(fd);
 		return ns_fail(-EIDRM, "%s/%s is too short for an object", ns->dir, name);
 	}
-	h = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
-	if (h == MAP_FAILED) {
+	h = file_map(PAGE, PROT_READ, MAP_SHARED, fd);
+	if (!h) {
 		close(fd);
 		return -ENOMEM;
 	}
@@ -47,8 +47,8 @@ static int map_area(struct ipc_ns *ns, enum kind kind, uint32_t file, struct are
 	}
 	munmap(h, PAGE);
 	if (!e) {
-		a->head = mmap(NULL, a->length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-		if (a->head == MAP_FAILED)
+		a->head = file_map(a->length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd);
+		if (!a->head)
 			e = -ENOMEM;
 		else
 			madvise(a->head, a->length, MADV_DONTDUMP);
@@ -62,6 +62,36 @@ size_t area_length(enum kind kind, const struct area_head *h)
 	if (kind == KIND_MSG)
 		return MSG_AREA_LENGTH;
 	return h->big_at + h->big_size * WHO_MAX;
+}
+
+/* The row is read, and what it says is kept for as long as the registry does not change. */
+int object_permit_slow(struct ipc_ns *ns, enum kind kind, int id, struct obj *o)
+{
+	uint32_t creds = atomic_load(&creds_generation);
+	int granted = 0;
+	struct perm p;
+	struct row r;
+	uint64_t x;
+
+	do {
+		int e;
+
+		x = area_idle(&ns->reg);
+		e = registry_read(ns, kind, id, &r);
+		if (e)
+			return e;
+	} while (!area_unmoved(&ns->reg, x));
+	p = row_perm(&r);
+	if (!perm_check(&p, 0444))
+		granted |= MAY_READ;
+	if (!perm_check(&p, 0222))
+		granted |= MAY_ALTER;
+	atomic_store(&o->seen, 0);
+	o->granted = (uint32_t)granted;
+	o->size = r.v[R_SIZE];
+	o->seen_creds = creds;
+	atomic_store_explicit(&o->seen, x, memory_order_release);
+	return granted;
 }
 
 /* Nobody of this process can be using the old mapping: one thread, and no frame of it waits. */
@@ -80,6 +110,7 @@ static int open_object(struct ipc_ns *ns, enum kind kind, const struct row *r, s
 	if (e)
 		return e == -ENOENT ? -EIDRM : e;
 	atomic_store(&o->opened, 0);
+	atomic_store(&o->seen, 0);
 	unmap_old(ns, o);
 	o->area = a;
 	o->file = r->v[R_FILE];

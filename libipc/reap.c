@@ -27,9 +27,9 @@ struct slot_notes *slot_map_notes(struct ipc_ns *ns, uint32_t slot, size_t *leng
 	if (fd < 0)
 		return NULL;
 	*length = !fstat(fd, &st) && st.st_size > 8 ? (size_t)st.st_size : 0;
-	p = *length ? mmap(NULL, *length, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+	p = *length ? file_map(*length, PROT_READ, MAP_SHARED, fd) : NULL;
 	close(fd);
-	return p == MAP_FAILED ? NULL : p;
+	return p;
 }
 
 static bool still(struct ipc_ns *ns, uint32_t tag)

@@ -79,29 +79,6 @@ int registry_read(struct ipc_ns *ns, enum kind kind, int id, struct row *r)
 	return e;
 }
 
-int registry_permit(struct ipc_ns *ns, enum kind kind, int id, uint32_t want, uint32_t *size)
-{
-	uint32_t base = row_cell(kind, ID_INDEX(id), 0), state;
-	struct perm p;
-	uint64_t x;
-
-	if (id < 0)
-		return -EINVAL;
-	do {
-		x = area_idle(&ns->reg);
-		state = area_value(&ns->reg, base + R_STATE);
-		p.mode = area_value(&ns->reg, base + R_MODE);
-		p.uid = area_value(&ns->reg, base + R_UID);
-		p.gid = area_value(&ns->reg, base + R_GID);
-		p.cuid = area_value(&ns->reg, base + R_CUID);
-		p.cgid = area_value(&ns->reg, base + R_CGID);
-		*size = area_value(&ns->reg, base + R_SIZE);
-	} while (!area_unmoved(&ns->reg, x));
-	if (ROW_STATE(state) == ROW_FREE || ROW_SEQ(state) != ID_SEQ(id))
-		return -EINVAL;
-	return want ? perm_check(&p, want) : 0;
-}
-
 /* Walk a key's chain inside a transaction or a validated read; the cell that points at the row goes to *link. */
 static bool find_in(struct ipc_ns *ns, enum kind kind, uint32_t key, uint32_t *index, uint32_t *link)
 {

@@ -92,9 +92,6 @@ int registry_read(struct ipc_ns *ns, enum kind kind, int id, struct row *r);
 int registry_read_index(struct ipc_ns *ns, enum kind kind, uint32_t index, struct row *r);
 int registry_find(struct ipc_ns *ns, enum kind kind, key_t key, struct row *r); /* or -ENOENT */
 
-/* What a hot call needs: permission for `want`, and the size word of the row. 0, -EINVAL or -EACCES. */
-int registry_permit(struct ipc_ns *ns, enum kind kind, int id, uint32_t want, uint32_t *size);
-
 uint64_t registry_limit(struct ipc_ns *ns, enum limit l);
 int registry_set_limit(struct ipc_ns *ns, int who, enum limit l, uint64_t value);
 

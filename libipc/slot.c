@@ -117,7 +117,7 @@ static struct slot_notes *map_locked(struct ipc_ns *ns, uint32_t slot, int *erro
 {
 	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	char name[24], path[480];
-	void *p = MAP_FAILED;
+	void *p = NULL;
 	int fd;
 
 	slot_name(name, slot);
@@ -134,11 +134,11 @@ static struct slot_notes *map_locked(struct ipc_ns *ns, uint32_t slot, int *erro
 	else if (ftruncate(fd, sizeof(struct slot_notes)) || fallocate(fd, 0, 0, PAGE))
 		*error = -ENOMEM;
 	else
-		p = mmap(NULL, sizeof(struct slot_notes), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (p == MAP_FAILED && !*error)
+		p = file_map(sizeof(struct slot_notes), PROT_READ | PROT_WRITE, MAP_SHARED, fd);
+	if (!p && !*error)
 		*error = -ENOMEM;
 	close(fd);
-	return p == MAP_FAILED ? NULL : p;
+	return p;
 }
 
 /* Only the child of a bare clone needs this: its thread's robust list is its parent's, and unknown to the kernel. */

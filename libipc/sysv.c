@@ -11,10 +11,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/fsuid.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "libipc.h"
+#include "obj_shm.h"
 
 static ipc_ns *the_ns;
 static int failed;
@@ -130,6 +132,32 @@ int msgctl(int id, int cmd, struct msqid_ds *buf)
 	WITH_NS(int, ipc_msgctl(ns, id, cmd, buf));
 }
 
+/* ---- calls that unmap ---- */
+
+int munmap(void *addr, size_t length)
+{
+	int r = (int)syscall(SYS_munmap, addr, length);
+
+	if (!r && the_ns)
+		shm_unmapped(the_ns, addr, length);
+	return r;
+}
+
+void *mmap64(void *addr, size_t length, int prot, int flags, int fd, off64_t offset)
+{
+	void *p = (void *)syscall(SYS_mmap, addr, length, prot, flags, fd, offset);
+
+	if (p != MAP_FAILED && flags & MAP_FIXED && the_ns)
+		shm_unmapped(the_ns, addr, length);
+	return p;
+}
+
+#undef mmap
+void *mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
+{
+	return mmap64(addr, length, prot, flags, fd, offset);
+}
+
 /* ---- calls that change ids ---- */
 
 #define NEXT(name, ret, params)                                                                     \
@@ -155,4 +183,5 @@ CHANGES_IDS(setregid, (gid_t a, gid_t b), (a, b))
 CHANGES_IDS(setresuid, (uid_t a, uid_t b, uid_t c), (a, b, c))
 CHANGES_IDS(setresgid, (gid_t a, gid_t b, gid_t c), (a, b, c))
 CHANGES_IDS(setgroups, (size_t n, const gid_t *list), (n, list))
+CHANGES_IDS(capset, (void *head, const void *data), (head, data))
 CHANGES_IDS(initgroups, (const char *user, gid_t group), (user, group))

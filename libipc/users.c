@@ -16,36 +16,29 @@
 #include "slot.h"
 #include "users.h"
 
-#define WHY 600
 #define ENVIRON_MAX (8u << 20)
 #define IN_EXEC_MS 200 /* how long a process may be seen with no environment yet, before it counts as one that has */
 
 /* ---- names ---- */
 
-int users_base(char *out, size_t size, bool create, char why[WHY])
+int users_base(char *out, size_t size, bool create)
 {
 	struct stat st;
 
 	snprintf(out, size, "/dev/shm/ipcd-%u", (unsigned)geteuid());
-	if (create && mkdir(out, 0700) && errno != EEXIST) {
-		snprintf(why, WHY, "cannot make %s: %s", out, strerror(errno));
-		return -errno;
-	}
-	if (lstat(out, &st)) {
-		snprintf(why, WHY, "cannot use %s: %s", out, strerror(errno));
-		return -errno;
-	}
+	if (create && mkdir(out, 0700) && errno != EEXIST)
+		return ns_fail(-errno, "cannot make %s: %s", out, strerror(errno));
+	if (lstat(out, &st))
+		return ns_fail(-errno, "cannot use %s: %s", out, strerror(errno));
 	if (!S_ISDIR(st.st_mode))
-		snprintf(why, WHY, "%s is not a directory; remove it, namespaces are kept there", out);
-	else if (st.st_uid != geteuid())
-		snprintf(why, WHY, "%s belongs to uid %u and not to you; have it removed, or use -d with another directory",
-			 out, (unsigned)st.st_uid);
-	else if (st.st_mode & 077)
-		snprintf(why, WHY, "%s is open to others (mode %03o); make it private: chmod 700 %s", out,
-			 (unsigned)st.st_mode & 0777, out);
-	else
-		return 0;
-	return -EACCES;
+		return ns_fail(-EACCES, "%s is not a directory, and namespaces are kept there; remove it, or use -d DIR", out);
+	if (st.st_uid != geteuid())
+		return ns_fail(-EACCES, "%s belongs to uid %u and not to you; have it removed, or use -d DIR", out,
+			       (unsigned)st.st_uid);
+	if (st.st_mode & 077)
+		return ns_fail(-EACCES, "%s is open to others (mode %03o); make it private: chmod 700 %s", out,
+			       (unsigned)st.st_mode & 0777, out);
+	return 0;
 }
 
 const char *users_bad_name(const char *name)
@@ -135,6 +128,11 @@ static bool held(const char *dir, const char *name)
 	int r = file_locked(dir, name);
 
 	return r && r != -ENOENT;
+}
+
+bool users_locked(const char *dir)
+{
+	return held(dir, "users");
 }
 
 /* ---- processes ---- */
@@ -329,7 +327,7 @@ bool users_is_private(const char *dir)
 	return !strncmp(name, "private-", 8) || !strncmp(name, "anon-", 5);
 }
 
-int users_make_private(const char *base, char *dir, size_t size, int *out, char why[WHY])
+int users_make_private(const char *base, char *dir, size_t size, int *out)
 {
 	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	char path[PATH_MAX];
@@ -337,17 +335,13 @@ int users_make_private(const char *base, char *dir, size_t size, int *out, char 
 	int fd;
 
 	snprintf(dir, size, "%s/private-%d-XXXXXX", base, (int)getpid());
-	if (!mkdtemp(dir)) {
-		snprintf(why, WHY, "cannot make a directory in %s: %s", base, strerror(errno));
-		return -errno;
-	}
+	if (!mkdtemp(dir))
+		return ns_fail(-errno, "cannot make a directory in %s: %s", base, strerror(errno));
 	snprintf(path, sizeof path, "%s/name", dir);
 	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0 || fcntl(fd, F_OFD_SETLK, &l) ||
-	    dprintf(fd, "ipcrun %d %llu\n", (int)getpid(), (unsigned long long)process_start(getpid(), &gone)) < 0) {
-		snprintf(why, WHY, "cannot write %s: %s", path, strerror(errno));
-		return -errno;
-	}
+	    dprintf(fd, "ipcrun %d %llu\n", (int)getpid(), (unsigned long long)process_start(getpid(), &gone)) < 0)
+		return ns_fail(-errno, "cannot write %s: %s", path, strerror(errno));
 	*out = fd;
 	return 0;
 }
@@ -417,31 +411,34 @@ static int lock_alone(int dir, int *fd)
 	return fcntl(*fd, F_OFD_SETLK, &l) ? -EBUSY : 0;
 }
 
-int users_remove(const char *dir, char why[WHY])
+static int remove_all(const char *dir, int fd)
 {
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), users = -1, e = 0;
+	int users, e = lock_alone(fd, &users);
 	char other[256];
-	struct stat st;
 
-	*why = 0;
-	if (fd < 0 || fstat(fd, &st)) {
-		e = -errno;
-		snprintf(why, WHY, "cannot open %s: %s", dir, strerror(errno));
-	} else if (st.st_uid != geteuid()) {
-		e = -EACCES;
-		snprintf(why, WHY, "%s belongs to uid %u and not to you; it is left as it is", dir, (unsigned)st.st_uid);
-	} else if ((e = lock_alone(fd, &users))) {
-		snprintf(why, WHY, "%s is in use", dir);
-	} else {
+	if (e)
+		e = ns_fail(e, "%s is in use", dir);
+	if (!e)
 		empty(fd, other, sizeof other);
-		if (rmdir(dir)) {
-			e = -errno;
-			snprintf(why, WHY, "%s is not removed: it holds %s, which is no file of a namespace", dir,
-				 *other ? other : "something new");
-		}
-	}
+	if (!e && rmdir(dir))
+		e = ns_fail(-errno, "%s is not removed: it holds %s, which is no file of a namespace", dir,
+			    *other ? other : "something new");
 	if (users >= 0)
 		close(users);
+	return e;
+}
+
+int users_remove(const char *dir)
+{
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), e;
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st))
+		e = ns_fail(-errno, "cannot open %s: %s", dir, strerror(errno));
+	else if (st.st_uid != geteuid())
+		e = ns_fail(-EACCES, "%s belongs to uid %u and not to you; it is left as it is", dir, (unsigned)st.st_uid);
+	else
+		e = remove_all(dir, fd);
 	if (fd >= 0)
 		close(fd);
 	return e;
@@ -473,7 +470,7 @@ static int candidates(const char *base, char (*dir)[512], int room)
 
 void users_collect(const char *base)
 {
-	char (*dir)[512] = malloc(COLLECT_AT_ONCE * sizeof *dir), why[WHY];
+	char (*dir)[512] = malloc(COLLECT_AT_ONCE * sizeof *dir);
 	struct users *u = malloc(COLLECT_AT_ONCE * sizeof *u);
 	struct wanted w[COLLECT_AT_ONCE];
 	int n = dir && u ? candidates(base, dir, COLLECT_AT_ONCE) : 0;
@@ -484,7 +481,7 @@ void users_collect(const char *base)
 		ask_processes(w, n, true);
 	for (int i = 0; i < n; i++)
 		if (!u[i].count && !held(dir[i], "users"))
-			users_remove(dir[i], why);
+			users_remove(dir[i]);
 	free(u);
 	free(dir);
 }

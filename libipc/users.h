@@ -22,8 +22,10 @@ struct users {
 	pid_t pid[USERS_MAX];
 };
 
-/* /dev/shm/ipcd-UID, made if `create`. 0, or -errno with a sentence in `why`. */
-int users_base(char *out, size_t size, bool create, char why[600]);
+/* Functions that return -errno leave a sentence for people where ipc_open does: ipc_open_error(). */
+
+/* /dev/shm/ipcd-UID, made if `create`. */
+int users_base(char *out, size_t size, bool create);
 
 /* NULL, or what is wrong with a namespace's name. */
 const char *users_bad_name(const char *name);
@@ -31,18 +33,19 @@ const char *users_bad_name(const char *name);
 /* Everybody that is known to use the directory (an absolute name). With `environ_only` those in exec are found, and
  * those that have it open are not told one by one. */
 void users_find(const char *dir, bool environ_only, struct users *u);
+bool users_locked(const char *dir);
 static inline bool users_none(const struct users *u)
 {
 	return !u->locked && !u->count;
 }
 
 /* A new private directory in `base`, marked as ours by a lock that lasts as long as *fd. */
-int users_make_private(const char *base, char *dir, size_t size, int *fd, char why[600]);
+int users_make_private(const char *base, char *dir, size_t size, int *fd);
 bool users_is_private(const char *dir);
 
-/* Remove the namespace's files and the directory: nothing else in it, no links, nobody else's files. What has to stay
- * is named in `why`. 0, -EBUSY (somebody came), or -errno. */
-int users_remove(const char *dir, char why[600]);
+/* Remove the namespace's files and the directory: nothing else in it, no links, nobody else's files. -EBUSY:
+ * somebody has come. */
+int users_remove(const char *dir);
 
 /* Is this the name of a file of a namespace? */
 bool users_file_name(const char *name);

@@ -10,9 +10,10 @@
 #include "slot.h"
 #include "wait.h"
 
-#define SPINS 400 /* about two microseconds: what handing a unit over between two running processes takes */
+#define SPINS 40 /* a microsecond or two: what handing a unit over between two running processes takes */
 
 __thread struct frame *ipc_frame;
+__thread uint32_t ipc_signals;
 
 static long futex(_Atomic uint32_t *word, int op, uint32_t value, const struct timespec *timeout)
 {
@@ -112,6 +113,7 @@ void wait_interrupt(void)
 {
 	struct frame *f = ipc_frame;
 
+	ipc_signals++;
 	if (!f)
 		return;
 	wait_settle(f, EINTR);

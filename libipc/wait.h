@@ -25,6 +25,7 @@ struct frame {
 	void (*take)(struct frame *f, struct txn *t, bool performed);
 	/* What to look for once a second: owners that died, wake-ups that were lost. */
 	void (*look)(struct frame *f);
+	uint32_t signals; /* ipc_signals when the call began */
 	void *msg;
 	uint64_t size;
 	int64_t type;
@@ -32,6 +33,9 @@ struct frame {
 };
 
 extern __thread struct frame *ipc_frame __attribute__((tls_model("initial-exec")));
+
+/* Handlers that ran in this thread: one that ran since a call began ends it with EINTR instead of a sleep. */
+extern __thread uint32_t ipc_signals __attribute__((tls_model("initial-exec")));
 
 static inline bool wait_pending(void)
 {

@@ -137,11 +137,21 @@ __attribute__((unused)) static void *near_end(size_t good)
 	return page + sysconf(_SC_PAGESIZE) - good;
 }
 
+/* In a namespace of ours the calls follow pointers like a library function: only the first two are EFAULT there. */
+#define no_kernel() getenv("IPCD_NAMESPACE")
+#define FOLLOWED "pointers to pages without access end as in a library function"
+
+/* fails_there(row, call): fails(), for a call that meets a page without access */
+#define fails_there(id, call) (no_kernel() ? row_skip(id, FOLLOWED) : (void)fails(id, call))
+
 /* faults(first row, count, p, call): the call fails for each bad pointer p */
 #define faults(first, count, p, call)                                                               \
 	for (int row_i_ = 0; row_i_ < (count); row_i_++) {                                          \
 		void *p = bad_pointer(row_i_);                                                      \
-		fails((first) + row_i_, call);                                                      \
+		if (row_i_ < 2)                                                                     \
+			fails((first) + row_i_, call);                                              \
+		else                                                                                \
+			fails_there((first) + row_i_, call);                                        \
 	}
 
 /* Ids that name nothing, in the order of the table's rows: -1, never given, removed, another sequence number. */

@@ -28,19 +28,37 @@ typedef Descriptor {
 	Entry e[ENTRIES];
 };
 
-byte opseq, opwho;
-byte tag[CELLS], val[CELLS];
+byte opwho, val[CELLS];
+#ifdef COARSE
+bool fresh[PIDS];	/* op's seq is what this process last read */
+#else
+byte opseq, tag[CELLS];
+#endif
 Descriptor desc[N];
 bool begun[N];
 bool dead[N];	/* killed: takes no more steps */
 bool inh[N];	/* a signal handler runs on this thread: the interrupted frame takes no steps */
 
-#define OP_IS(s, w)	(opseq == (s) && opwho == (w))
-
-#ifdef M_TAG
-#define FITS	(val[ec] == eo)
+#ifdef COARSE
+#define OP_IS(s, w)	(fresh[_pid] && opwho == (w))
+#define SEQ		0; fresh[_pid] = true
+#define SEQ_NEXT	fresh_none()
+#define SEQ_FORGET	s = 0; fresh[_pid] = false
+#define TAG(c)		0
+#define TAG_SET(c, s)	skip
+#define FITS		(val[ec] == eo)
 #else
-#define FITS	(tag[ec] == et && val[ec] == eo)
+#define OP_IS(s, w)	(opseq == (s) && opwho == (w))
+#define SEQ		opseq
+#define SEQ_NEXT	opseq++
+#define SEQ_FORGET	s = 0
+#define TAG(c)		tag[c]
+#define TAG_SET(c, s)	tag[c] = (s) + 1
+#ifdef M_TAG
+#define FITS		(val[ec] == eo)
+#else
+#define FITS		(val[ec] == eo && tag[ec] == et)
+#endif
 #endif
 
 #ifdef M_RECHECK
@@ -51,21 +69,46 @@ bool inh[N];	/* a signal handler runs on this thread: the interrupted frame take
 
 /* A frame's registers: the op that it saw and the entry that it is at. */
 #define FRAME		byte s, x, k, ec, et, eo, en
-#define FRAME_CLEAR	s = 0; x = 0; k = 0; ENTRY_CLEAR
+#define FRAME_CLEAR	SEQ_FORGET; x = 0; k = 0; ENTRY_CLEAR
+
+#ifdef COARSE
+inline DESC_FORGET(w)
+{
+	do
+	:: desc[w].n > 0 ->
+		desc[w].n--;
+		desc[w].e[desc[w].n].cell = 0; desc[w].e[desc[w].n].oval = 0; desc[w].e[desc[w].n].new = 0
+	:: else -> break
+	od
+}
+#else
+#define DESC_FORGET(w)	skip
+#endif
 
 inline add(by, c, nv)
 {
 	desc[by].e[desc[by].n].cell = c;
-	desc[by].e[desc[by].n].otag = tag[c];
+	desc[by].e[desc[by].n].otag = TAG(c);
 	desc[by].e[desc[by].n].oval = val[c];
 	desc[by].e[desc[by].n].new = nv;
 	desc[by].n++
 }
 
+#ifdef COARSE
+inline fresh_none()
+{
+	i = 0;
+	do
+	:: i < PIDS -> fresh[i] = false; i++
+	:: else -> i = 0; break
+	od
+}
+#endif
+
 inline finish(hs, hw)
 {
 	if
-	:: OP_IS(hs, hw) -> opseq = hs + 1; opwho = 0; check()
+	:: OP_IS(hs, hw) -> SEQ_NEXT; opwho = 0; DESC_FORGET(hw - 1); check()
 	:: else
 	fi
 }
@@ -78,7 +121,7 @@ inline finish(hs, hw)
 inline apply(hs, hw)
 {
 	if
-	:: FITS -> WRITING(hs, hw); val[ec] = en; tag[ec] = hs + 1
+	:: FITS -> WRITING(hs, hw); val[ec] = en; TAG_SET(ec, hs)
 	:: else
 	fi;
 	k++; ENTRY_CLEAR
@@ -90,16 +133,16 @@ inline help(hs, hw)
 	do
 #ifdef COARSE
 	:: d_step { OP_IS(hs, hw) && k < desc[hw - 1].n -> ENTRY_READ(hw); apply(hs, hw) }
-	:: atomic { !OP_IS(hs, hw) -> s = 0; x = 0; k = 0; break }
-	:: atomic { OP_IS(hs, hw) && k >= desc[hw - 1].n -> finish(hs, hw); s = 0; x = 0; k = 0; break }
+	:: atomic { !OP_IS(hs, hw) -> SEQ_FORGET; x = 0; k = 0; break }
+	:: atomic { OP_IS(hs, hw) && k >= desc[hw - 1].n -> finish(hs, hw); SEQ_FORGET; x = 0; k = 0; break }
 #else
 	:: atomic { k < desc[hw - 1].n -> ENTRY_READ(hw) }
 	   if
 	   :: d_step { STILL(hs, hw) -> skip };
 	      d_step { apply(hs, hw) }
-	   :: atomic { !STILL(hs, hw) -> ENTRY_CLEAR; s = 0; x = 0; k = 0; break }
+	   :: atomic { !STILL(hs, hw) -> ENTRY_CLEAR; SEQ_FORGET; x = 0; k = 0; break }
 	   fi
-	:: atomic { k >= desc[hw - 1].n -> finish(hs, hw); s = 0; x = 0; k = 0; break }
+	:: atomic { k >= desc[hw - 1].n -> finish(hs, hw); SEQ_FORGET; x = 0; k = 0; break }
 #endif
 	od
 }
@@ -109,19 +152,17 @@ inline help_at_once()
 {
 	if
 	:: opwho != 0 ->
-		k = 0;
 		do
 		:: k < desc[opwho - 1].n ->
-			ec = desc[opwho - 1].e[k].cell;
+			ENTRY_READ(opwho);
 			if
-			:: tag[ec] == desc[opwho - 1].e[k].otag && val[ec] == desc[opwho - 1].e[k].oval ->
-				val[ec] = desc[opwho - 1].e[k].new; tag[ec] = opseq + 1
+			:: FITS -> val[ec] = en
 			:: else
 			fi;
 			k++
 		:: else -> break
 		od;
-		opseq++; opwho = 0
+		opwho = 0
 	:: else
 	fi
 }

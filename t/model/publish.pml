@@ -12,6 +12,7 @@
  * More mutants: M_FINISH (the wrapper of a signal handler does not complete the thread's committed operation
  * first), M_VERIFY (a refusal is not verified).
  */
+#define PIDS	(N + 2)	/* init, threads, the killer */
 #define CELLS	(1 + N)
 #define ENTRIES	2
 #define SEM	0
@@ -70,11 +71,11 @@ inline check()
 inline operate(me, a)
 {
 	do
-	:: atomic { opwho != 0 -> s = opseq; x = opwho }
+	:: atomic { opwho != 0 -> s = SEQ; x = opwho }
 	   help(s, x)
-	:: atomic { opwho == 0 -> s = opseq }
-	   d_step { vt = tag[SEM]; v = val[SEM] }
-	   d_step { ut = tag[UNDO(me)]; u = val[UNDO(me)] }
+	:: atomic { opwho == 0 -> s = SEQ }
+	   d_step { vt = TAG(SEM); v = val[SEM] }
+	   d_step { ut = TAG(UNDO(me)); u = val[UNDO(me)] }
 	   if
 	   :: atomic { !MAY && UNMOVED(s) -> assert(START - held_all < a && held[me] < a); CLEAR; break }
 	   :: atomic { !MAY && !UNMOVED(s) -> CLEAR }
@@ -82,7 +83,7 @@ inline operate(me, a)
 		MAY && BEGUN(me) ->
 		begun[me] = 0;
 		if
-		:: OP_IS(s, 0) -> opseq++
+		:: OP_IS(s, 0) -> SEQ_NEXT
 		:: else
 		fi;
 		CLEAR
@@ -136,7 +137,7 @@ proctype Thread(byte me) provided (!dead[me] && !inh[me])
 inline wrapper(me)
 {
 	if
-	:: atomic { opwho == SELF(me) -> s = opseq }
+	:: atomic { opwho == SELF(me) -> s = SEQ }
 	   help(s, SELF(me))
 	:: else
 	fi
@@ -190,7 +191,7 @@ proctype Killer()
 #endif
 
 init {
-	byte w, i, k, ec;
+	byte w, i, k, ec, et, eo, en;
 
 	atomic {
 		val[SEM] = START;

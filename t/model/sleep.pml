@@ -28,6 +28,7 @@
 #define STATE(w)	(4 + (w))
 #define NEXT(w)		(4 + N + (w))
 #define UNDO(w)		(4 + 2 * N + (w))
+#define PIDS	(N + 2)	/* init, threads, the killer */
 #define CELLS		(4 + 3 * N)
 #define ENTRIES		6
 
@@ -264,7 +265,7 @@ inline finished(me)
 	:: mode == SLEEP || mode == LEAVE -> assert(got[me]); got[me] = false; took = true
 	:: else
 	fi;
-	mode = 0; what = 0; s = 0
+	mode = 0; what = 0; SEQ_FORGET
 }
 
 /* What a dead thread may have left for a sleeper's once-a-second look. */
@@ -290,10 +291,10 @@ inline finished(me)
 #endif
 
 #ifdef COARSE
-#define LOOK_AND_DECIDE(me)	atomic { v = val[VAL]; vt = tag[VAL]; m = val[MORE]; decide(me); v = 0; vt = 0; m = 0 }
+#define LOOK_AND_DECIDE(me)	d_step { v = val[VAL]; vt = TAG(VAL); m = val[MORE]; decide(me); v = 0; vt = 0; m = 0 }
 #else
 #define LOOK_AND_DECIDE(me)				\
-	d_step { v = val[VAL]; vt = tag[VAL]; m = val[MORE] }	\
+	d_step { v = val[VAL]; vt = TAG(VAL); m = val[MORE] }	\
 	d_step { decide(me); v = 0; vt = 0; m = 0 }
 #endif
 
@@ -315,15 +316,15 @@ inline call(me)
 	do
 	:: atomic { mode == 0 -> break }
 	:: atomic { what == PERFORM -> asleep[who] = false; who = 0; what = 0 }
-	:: atomic { mode != 0 && what == 0 && opwho != 0 -> s = opseq; x = opwho }
+	:: atomic { mode != 0 && what == 0 && opwho != 0 -> s = SEQ; x = opwho }
 	   help(s, x)
-	:: atomic { mode != 0 && what == 0 && opwho == 0 -> s = opseq }
+	:: atomic { mode != 0 && what == 0 && opwho == 0 -> s = SEQ }
 	   LOOK_AND_DECIDE(me);
 	   if
 	   :: atomic { what == RETURN -> finished(me); break }
 	   :: atomic {
 		what == FUTEX ->
-		what = 0; s = 0;
+		what = 0; SEQ_FORGET;
 		if
 		:: FALLS_ASLEEP(me) -> asleep[me] = true
 		:: !FALLS_ASLEEP(me)
@@ -336,7 +337,7 @@ inline call(me)
 	      :: atomic { !asleep[me] -> WOKEN(me) }
 	      :: atomic { asleep[me] && anydead && LEFT(me) -> asleep[me] = false }
 	      fi
-	   :: atomic { what >= OPERATE && !OP_IS(s, 0) -> what = 0; who = 0; s = 0 }
+	   :: atomic { what >= OPERATE && !OP_IS(s, 0) -> what = 0; who = 0; SEQ_FORGET; DESC_FORGET(me) }
 	   :: atomic { what >= OPERATE && OP_IS(s, 0) -> opwho = SELF(me); account(me); next_mode() }
 	      help(s, SELF(me))
 	   fi
@@ -377,7 +378,7 @@ proctype Killer()
 #endif
 
 init {
-	byte w, i, t, p, k, ec;
+	byte w, i, t, p, k, ec, et, eo, en;
 
 	atomic {
 		val[VAL] = START;

@@ -182,7 +182,7 @@ int main(void)
 	full = msg_new();
 	sem = sem_new(1);
 	msg_limit(full, 0);
-	is(proc_wait(proc_run(cancel_msgrcv, NULL)), 0, "pthread_cancel in msgrcv ends the thread; the next message stays");
+	is(proc_wait(proc_run(cancel_msgrcv, NULL)), 0, "pthread_cancel in msgrcv ends the thread; a message stays");
 	is(proc_wait(proc_run(cancel_many, NULL)), 0, "a hundred times");
 	is(proc_wait(proc_run(cancel_msgsnd, NULL)), 0, "pthread_cancel in msgsnd ends the thread; nothing was sent");
 	msg_limit(full, 0);

@@ -189,7 +189,7 @@ static void test_daemon(void)
 	is(shm_nattch(shm), 1, "and stays so");
 	step[0] = 1;
 	is(msg_take(queue, 0, 0), 8, "it sends a message, and ends");
-	ok(wait_until(sem_value(sem, 0) == 0 && shm_nattch(shm) == 0), "and all of it is gone, though nobody waits for it");
+	ok(wait_until(!sem_value(sem, 0) && !shm_nattch(shm)), "and all of it is gone, though nobody waits for it");
 }
 
 static int grandchild(void *arg)

@@ -14,8 +14,8 @@
 
 #define PAGE 4096L
 #define TOO_LARGE (1UL << 47)
-/* An address far from everything that a process maps by itself. */
-#define FREE_AT ((char *)0x200000000000)
+/* Four free pages far from everything that a process maps by itself; set by find_free(). */
+static char *free_at;
 
 static int get(key_t key, int flags)
 {
@@ -45,6 +45,17 @@ static long other_times(const union any_buf *ds)
 static const struct family family = {
 	get, ctl, SHM_INFO, SHM_STAT, SHM_STAT_ANY, used, change_time, other_times,
 };
+
+static void find_free(void)
+{
+	for (char *at = (char *)0x310000000000; at < (char *)0x400000000000; at += 1L << 36)
+		if (mmap(at, 4 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == at) {
+			munmap(at, 4 * PAGE);
+			free_at = at;
+			return;
+		}
+	bail_out("no free place for fixed addresses");
+}
 
 static int new_segment(size_t size, int flags)
 {
@@ -251,15 +262,16 @@ static void at_bad_addresses(void)
 	int id = new_segment(2 * PAGE, 0), one = new_segment(PAGE, 0);
 	char *p;
 
-	fails(SHMAT_EINVAL_UNALIGNED, shmat(id, FREE_AT + 1, 0));
-	fails(SHMAT_EINVAL_UNALIGNED, shmat(id, FREE_AT + PAGE - 1, SHM_RDONLY));
+	fails(SHMAT_EINVAL_UNALIGNED, shmat(id, free_at + 1, 0));
+	fails(SHMAT_EINVAL_UNALIGNED, shmat(id, free_at + PAGE - 1, SHM_RDONLY));
 	fails(SHMAT_EINVAL_REMAP_NULL, shmat(id, NULL, SHM_REMAP));
 	fails(SHMAT_EINVAL_REMAP_RND_LOW, shmat(id, (void *)1, SHM_REMAP | SHM_RND));
-	p = mmap(FREE_AT + PAGE, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-	ok(p == FREE_AT + PAGE, "the place for fixed addresses is free");
+	p = mmap(free_at + PAGE, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	if (p != free_at + PAGE)
+		bail_out("the place for fixed addresses is taken");
 	fails(SHMAT_EINVAL_OCCUPIED, shmat(id, p, 0));
 	fails(SHMAT_EINVAL_OCCUPIED, shmat(id, p + 100, SHM_RND));
-	fails(SHMAT_EINVAL_PARTLY_OCCUPIED, shmat(id, FREE_AT, 0));
+	fails(SHMAT_EINVAL_PARTLY_OCCUPIED, shmat(id, free_at, 0));
 	munmap(p, PAGE);
 	fails(SHMAT_EINVAL_WRAPS, shmat(id, (void *)-PAGE, 0));
 	fails(SHMAT_ENOMEM_KERNEL, shmat(one, (void *)(-16 * PAGE), 0));
@@ -346,17 +358,17 @@ static void dt_bad(void)
 static void at_addresses(void)
 {
 	int id = new_segment(2 * PAGE, 0);
-	char *p = attach(id, FREE_AT, 0);
+	char *p = attach(id, free_at, 0);
 
-	works(SHMAT_OK_ADDRESS, p == FREE_AT);
+	works(SHMAT_OK_ADDRESS, p == free_at);
 	*(volatile char *)p = 7;
 	works(SHMDT_OK_UNMAPS, shmdt(p) == 0);
-	works(SHMDT_OK_UNMAPS, crashed(proc_wait(proc_run(write_there, FREE_AT))));
-	p = attach(id, FREE_AT + 100, SHM_RND);
-	works(SHMAT_OK_RND, p == FREE_AT && *p == 7);
+	works(SHMDT_OK_UNMAPS, crashed(proc_wait(proc_run(write_there, free_at))));
+	p = attach(id, free_at + 100, SHM_RND);
+	works(SHMAT_OK_RND, p == free_at && *p == 7);
 	shmdt(p);
-	p = attach(id, FREE_AT, SHM_RND);
-	works(SHMAT_OK_RND_ALIGNED, p == FREE_AT);
+	p = attach(id, free_at, SHM_RND);
+	works(SHMAT_OK_RND_ALIGNED, p == free_at);
 	shmdt(p);
 	p = attach(id, NULL, 0x100000);
 	works(SHMAT_OK_UNKNOWN_FLAG, *p == 7);
@@ -500,6 +512,7 @@ static void index_cases(void)
 int main(void)
 {
 	alarm(120);
+	find_free();
 	family_cases(&family);
 	get_sizes();
 	get_new();

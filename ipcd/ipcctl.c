@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * ipcctl: look at a namespace and change it. Exit status 0, 1 (it failed), 2 (the command line is wrong). Output goes
+ * to stdout, every complaint is one line on stderr.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <dirent.h>
+#include <getopt.h>
+#include <grp.h>
+#include <limits.h>
+#include <pwd.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../libipc/users.h"
+#include "ctl.h"
+
+#ifndef IPCD_VERSION
+#define IPCD_VERSION "0.1"
+#endif
+
+const char *const kind_name[KINDS] = { "shm", "sem", "msg" };
+
+static const char help[] =
+	"Usage: ipcctl [-n NAME | -d DIR] COMMAND\n"
+	"Look at a System V IPC namespace of ipcrun's, and change it. Without -n and -d it is the one that\n"
+	"IPCD_NAMESPACE names, as under ipcrun.\n"
+	"\n"
+	"  ls [--json] [shm|sem|msg]...  list the objects\n"
+	"  show ID [shm|sem|msg]         one object: values, who has it attached, who waits, whose undo is pending\n"
+	"  rm shm|sem|msg ID...          remove objects; also -m ID, -s ID, -q ID and, by key, -M KEY, -S KEY, -Q KEY\n"
+	"  rm --all [shm|sem|msg]...     remove all objects\n"
+	"  limits [NAME | NAME=VALUE]... show the limits, or set them\n"
+	"  destroy                       remove a namespace (-n or -d) that nobody uses, with all its objects\n"
+	"  namespaces                    list this user's namespaces\n"
+	"  --help, --version\n";
+
+void ctl_say(const char *fmt, ...)
+{
+	va_list ap;
+
+	fflush(stdout);
+	fputs("ipcctl: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+}
+
+void ctl_die(int status, const char *fmt, ...)
+{
+	va_list ap;
+
+	fflush(stdout);
+	fputs("ipcctl: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	exit(status);
+}
+
+int kind_named(const char *name)
+{
+	for (int kind = 0; kind < KINDS; kind++)
+		if (!strcmp(name, kind_name[kind]))
+			return kind;
+	return -1;
+}
+
+bool number(const char *text, int base, unsigned long long max, unsigned long long *value)
+{
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return false;
+	errno = 0;
+	*value = strtoull(text, &end, base);
+	return !errno && !*end && *value <= max;
+}
+
+const char *owner_name(uid_t uid)
+{
+	static char text[4][40];
+	static int turn;
+	struct passwd *p = getpwuid(uid);
+	char *t = text[turn++ % 4];
+
+	if (p)
+		snprintf(t, sizeof text[0], "%s", p->pw_name);
+	else
+		snprintf(t, sizeof text[0], "%u", (unsigned)uid);
+	return t;
+}
+
+const char *group_name(gid_t gid)
+{
+	static char text[4][40];
+	static int turn;
+	struct group *g = getgrgid(gid);
+	char *t = text[turn++ % 4];
+
+	if (g)
+		snprintf(t, sizeof text[0], "%s", g->gr_name);
+	else
+		snprintf(t, sizeof text[0], "%u", (unsigned)gid);
+	return t;
+}
+
+/* The command of a process; what it has put there is shown without control characters. */
+const char *process_name(pid_t pid)
+{
+	static char text[40];
+	char path[40];
+	ssize_t n = 0;
+	int fd;
+
+	snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		n = read(fd, text, sizeof text - 1);
+		close(fd);
+	}
+	if (n <= 0)
+		return "gone";
+	text[n] = 0;
+	text[strcspn(text, "\n")] = 0;
+	for (char *p = text; *p; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			*p = '?';
+	return text;
+}
+
+/* ---- limits ---- */
+
+static const char *const limit_text[LIMITS] = {
+	[LIM_SHMMAX] = "bytes of one segment",		    [LIM_SHMALL] = "pages of all segments",
+	[LIM_SHMMNI] = "segments",			    [LIM_SEMMSL] = "semaphores of one set",
+	[LIM_SEMMNS] = "semaphores of all sets",	    [LIM_SEMOPM] = "operations of one semop",
+	[LIM_SEMMNI] = "sets",				    [LIM_MSGMAX] = "bytes of one message",
+	[LIM_MSGMNB] = "bytes of one queue, when it is made", [LIM_MSGMNI] = "queues",
+};
+
+static int limit_named(const char *name, size_t length)
+{
+	for (int i = 0; i < LIMITS; i++)
+		if (strlen(limit_info[i].name) == length && !strncmp(limit_info[i].name, name, length))
+			return i;
+	ctl_die(EXIT_USAGE, "limits: there is no limit '%.*s'; ipcctl limits lists them", (int)length, name);
+}
+
+static void show_limit(struct ctl *c, int l)
+{
+	printf("%-6s  %20llu  %s\n", limit_info[l].name, (unsigned long long)registry_limit(c->ns, (enum limit)l),
+	       limit_text[l]);
+}
+
+static int change_limit(struct ctl *c, const char *text, bool check)
+{
+	const char *equals = strchr(text, '=');
+	int l = limit_named(text, equals ? (size_t)(equals - text) : strlen(text));
+	unsigned long long value;
+
+	if (!equals) {
+		if (!check)
+			show_limit(c, l);
+		return 0;
+	}
+	if (!number(equals + 1, 10, limit_info[l].max, &value))
+		ctl_die(EXIT_USAGE, "limits: %s is not a number from 0 to %llu", text, (unsigned long long)limit_info[l].max);
+	if (!check && ipc_limit_set(c->ns, limit_info[l].name, value)) {
+		ctl_say("limits: cannot set %s: %s", text, strerror(errno));
+		return EXIT_FAILED;
+	}
+	return 0;
+}
+
+int ctl_limits(struct ctl *c, int argc, char **argv)
+{
+	int result = 0;
+
+	for (int i = 1; i < argc; i++)
+		change_limit(c, argv[i], true);
+	for (int i = 1; i < argc; i++)
+		result |= change_limit(c, argv[i], false);
+	for (int l = 0; l < LIMITS && argc == 1; l++)
+		show_limit(c, l);
+	return result;
+}
+
+/* ---- whole namespaces ---- */
+
+static void pids_text(const struct users *u, char *out, size_t size)
+{
+	size_t at = 0;
+
+	*out = 0;
+	for (int i = 0; i < u->count && i < USERS_MAX && at < size - 40; i++)
+		at += (size_t)snprintf(out + at, size - at, "%s%d (%s)", i ? ", " : "", (int)u->pid[i],
+				       process_name(u->pid[i]));
+	if (!u->count)
+		snprintf(out, size, "processes that you cannot see");
+}
+
+/* Refuse what does not look like a namespace, or holds something else. */
+static void check_is_namespace(const char *dir)
+{
+	DIR *d = opendir(dir);
+	struct dirent *e;
+	bool ours = false;
+
+	if (!d)
+		ctl_die(EXIT_FAILED, "cannot open %s: %s", dir, strerror(errno));
+	while ((e = readdir(d))) {
+		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
+			continue;
+		if (!users_file_name(e->d_name))
+			ctl_die(EXIT_FAILED, "%s holds %s, which is no file of a namespace; nothing is removed", dir,
+				e->d_name);
+		ours = ours || !strcmp(e->d_name, "meta.sqlite") || !strcmp(e->d_name, "registry");
+	}
+	closedir(d);
+	if (!ours)
+		ctl_die(EXIT_FAILED, "%s is not a namespace; nothing is removed", dir);
+}
+
+static int destroy(const char *dir, int argc)
+{
+	char full[PATH_MAX], pids[1000];
+	struct users u;
+
+	if (argc > 1)
+		ctl_die(EXIT_USAGE, "destroy needs no arguments; the namespace is named before it: -n NAME destroy");
+	if (!realpath(dir, full))
+		ctl_die(EXIT_FAILED, "cannot open the namespace %s: %s", dir, strerror(errno));
+	check_is_namespace(full);
+	users_find(full, false, &u);
+	if (!users_none(&u)) {
+		pids_text(&u, pids, sizeof pids);
+		ctl_die(EXIT_FAILED, "%s is in use by %s; end them first", full, pids);
+	}
+	if (users_remove(full))
+		ctl_die(EXIT_FAILED, "%s", ipc_open_error());
+	return 0;
+}
+
+static int namespaces(int argc)
+{
+	char base[64], dir[400];
+	struct dirent **list;
+	int n;
+
+	if (argc > 1)
+		ctl_die(EXIT_USAGE, "namespaces needs no arguments");
+	printf("%-24s  %9s  %s\n", "NAME", "PROCESSES", "DIRECTORY");
+	if (users_base(base, sizeof base, false)) {
+		if (errno == ENOENT)
+			return 0;
+		ctl_die(EXIT_FAILED, "%s", ipc_open_error());
+	}
+	n = scandir(base, &list, NULL, alphasort);
+	for (int i = 0; i < n; i++) {
+		struct users u;
+		struct stat st;
+
+		snprintf(dir, sizeof dir, "%s/%s", base, list[i]->d_name);
+		if (list[i]->d_name[0] != '.' && !lstat(dir, &st) && S_ISDIR(st.st_mode)) {
+			users_find(dir, false, &u);
+			printf("%-24s  %9d  %s\n", list[i]->d_name, u.count, dir);
+		}
+		free(list[i]);
+	}
+	return 0;
+}
+
+/* ---- the command line ---- */
+
+static const struct { const char *name; int (*run)(struct ctl *c, int argc, char **argv); } commands[] = {
+	{ "ls", ctl_ls }, { "show", ctl_show }, { "rm", ctl_rm }, { "limits", ctl_limits },
+};
+
+static int on_namespace(const char *dir, bool by_name, int argc, char **argv)
+{
+	struct ctl c;
+
+	for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+		if (strcmp(*argv, commands[i].name))
+			continue;
+		c.ns = ipc_open(dir, 0);
+		if (!c.ns)
+			ctl_die(EXIT_FAILED, "%s%s", ipc_open_error(),
+				by_name && errno == ENOENT ? "; ipcctl namespaces lists yours" : "");
+		c.who = ns_enter(c.ns);
+		if (c.who < 0)
+			ctl_die(EXIT_FAILED, "cannot enter the namespace %s: %s", dir, strerror(-c.who));
+		return commands[i].run(&c, argc, argv);
+	}
+	if (!strcmp(*argv, "destroy"))
+		return destroy(dir, argc);
+	ctl_die(EXIT_USAGE, "unknown command %s; try ipcctl --help", *argv);
+}
+
+static void options(int argc, char **argv, const char **name, const char **dir)
+{
+	static const struct option longs[] = { { "help", no_argument, NULL, 'h' },
+					       { "version", no_argument, NULL, 'v' },
+					       { NULL, 0, NULL, 0 } };
+	int c;
+
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, "+:n:d:", longs, NULL)) != -1)
+		switch (c) {
+		case 'n':
+			if (users_bad_name(optarg) && !users_is_private(optarg))
+				ctl_die(EXIT_USAGE, "the name '%s' cannot be used: %s", optarg, users_bad_name(optarg));
+			*name = optarg;
+			break;
+		case 'd':
+			*dir = optarg;
+			break;
+		case 'h':
+			fputs(help, stdout);
+			exit(fflush(stdout) ? EXIT_FAILED : 0);
+		case 'v':
+			puts("ipcctl " IPCD_VERSION);
+			exit(fflush(stdout) ? EXIT_FAILED : 0);
+		case ':':
+			ctl_die(EXIT_USAGE, "option %s needs a value; try ipcctl --help", argv[optind - 1]);
+		default:
+			ctl_die(EXIT_USAGE, "unknown option %s; try ipcctl --help", argv[optind - 1]);
+		}
+	if (*name && *dir)
+		ctl_die(EXIT_USAGE, "-n and -d exclude each other");
+	if (optind == argc)
+		ctl_die(EXIT_USAGE, "no command is named; try ipcctl --help");
+}
+
+static int run(int argc, char **argv, const char *name, const char *dir)
+{
+	char base[64], path[400];
+
+	if (!strcmp(*argv, "namespaces"))
+		return namespaces(argc);
+	if (name) {
+		if (users_base(base, sizeof base, false))
+			ctl_die(EXIT_FAILED, "%s", ipc_open_error());
+		snprintf(path, sizeof path, "%s/%s", base, name);
+		return on_namespace(path, true, argc, argv);
+	}
+	if (!dir)
+		dir = getenv("IPCD_NAMESPACE");
+	if (!dir || !*dir)
+		ctl_die(EXIT_FAILED, "no namespace is named; give -n NAME or -d DIR, or run ipcctl under ipcrun");
+	return on_namespace(dir, false, argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+	const char *name = NULL, *dir = NULL;
+	int result;
+
+	options(argc, argv, &name, &dir);
+	result = run(argc - optind, argv + optind, name, dir);
+	if (fflush(stdout) || ferror(stdout)) {
+		ctl_say("cannot write the output: %s", strerror(errno));
+		result = EXIT_FAILED;
+	}
+	return result;
+}
+
+/* Until the build links them. */
+#include "ctl_ls.c"
+#include "ctl_rm.c"
+#include "ctl_show.c"

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * ipcrun: run a program on a System V IPC namespace of its own. Makes or opens the namespace, preloads
+ * libipc-sysv.so, stays as the parent, and removes a private namespace when its last process has gone.
+ *
+ * Nobody has to live for that: what an ipcrun that was killed leaves is collected by the next one. A process that
+ * outlives the program (a daemon) gets a collector: a process that sleeps until nobody uses the namespace any more.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../libipc/libipc.h"
+#include "../libipc/users.h"
+#include "program.h"
+#include "supervise.h"
+
+#ifndef IPCD_VERSION
+#define IPCD_VERSION "0.1"
+#endif
+#define LIBRARY "libipc-sysv.so"
+
+#if defined __x86_64__
+#define MULTIARCH "x86_64-linux-gnu"
+#elif defined __aarch64__
+#define MULTIARCH "aarch64-linux-gnu"
+#elif defined __i386__
+#define MULTIARCH "i386-linux-gnu"
+#elif defined __riscv
+#define MULTIARCH "riscv64-linux-gnu"
+#else
+#define MULTIARCH "."
+#endif
+
+static char directory[PATH_MAX], preload[PATH_MAX];
+static mode_t umask_found;
+
+static const char help[] =
+	"Usage: ipcrun [-n NAME | -d DIR] [--] PROGRAM [ARGUMENT...]\n"
+	"Run PROGRAM, and everything it starts, on a System V IPC namespace of its own.\n"
+	"\n"
+	"By default the namespace is private, and removed when its last process has gone.\n"
+	"  -n NAME    the namespace NAME of this user; made if it is not there, and kept\n"
+	"  -d DIR     the namespace in directory DIR; made if it is not there, and kept\n"
+	"  --help     show this and exit\n"
+	"  --version  show the version and exit\n"
+	"\n"
+	"The exit status is PROGRAM's; 125: ipcrun failed, 126: PROGRAM cannot be run, 127: it was not found.\n";
+
+__attribute__((format(printf, 2, 3))) _Noreturn static void die(int status, const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("ipcrun: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	exit(status);
+}
+
+/* ---- the environment ---- */
+
+static void check_environment(void)
+{
+	static const char *const levels[] = { "error", "warn", "info", "trace" };
+	const char *log = getenv("IPCD_LOG"), *timeout = getenv("IPCD_TIMEOUT");
+	bool known = !log || !*log;
+
+	for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
+		known = known || !strcmp(log, levels[i]);
+	if (!known)
+		die(EXIT_OWN, "IPCD_LOG=%s is not known; use error, warn, info or trace", log);
+	if (timeout && *timeout && (timeout[strspn(timeout, "0123456789")] || strlen(timeout) > 9))
+		die(EXIT_OWN, "IPCD_TIMEOUT=%s is not a number of seconds", timeout);
+}
+
+/* The library beside this program (in a build tree) or in the lib directory next to it. */
+static void find_library(void)
+{
+	static const char *const places[] = { ".", "../lib", "../lib/" MULTIARCH, "../lib64" };
+	char self[PATH_MAX / 2], path[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+	char *slash;
+
+	self[n > 0 ? n : 0] = 0;
+	slash = strrchr(self, '/');
+	if (!slash)
+		die(EXIT_OWN, "cannot tell where ipcrun is (/proc is not there), nor where %s is", LIBRARY);
+	*slash = 0;
+	for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+		snprintf(path, sizeof path, "%s/%s/%s", self, places[i], LIBRARY);
+		if (access(path, R_OK) || !realpath(path, preload))
+			continue;
+		if (strpbrk(preload, " :"))
+			die(EXIT_OWN, "%s has a space or a colon in its name, which LD_PRELOAD cannot tell; install it elsewhere",
+			    preload);
+		return;
+	}
+	die(EXIT_OWN, "cannot find %s in %s or %s/../lib; install it there", LIBRARY, self, self);
+}
+
+static bool listed(const char *list, const char *path)
+{
+	size_t n;
+
+	for (const char *p = list; *p; p += n + strspn(p + n, " :")) {
+		n = strcspn(p, " :");
+		if (n == strlen(path) && !strncmp(p, path, n))
+			return true;
+		if (!n)
+			p++;
+	}
+	return false;
+}
+
+/* In the child. */
+static void set_environment(void)
+{
+	const char *old = getenv("LD_PRELOAD");
+	char *all;
+	int e;
+
+	umask(umask_found);
+	e = setenv("IPCD_NAMESPACE", directory, 1);
+	unsetenv("IPCD_SOCKET"); /* it would win */
+	if (!old || !*old)
+		e |= setenv("LD_PRELOAD", preload, 1);
+	else if (!listed(old, preload))
+		e |= asprintf(&all, "%s:%s", preload, old) < 0 || setenv("LD_PRELOAD", all, 1);
+	if (e) {
+		fprintf(stderr, "ipcrun: no memory for the environment\n");
+		_exit(EXIT_OWN);
+	}
+}
+
+/* ---- the end of a private namespace ---- */
+
+/* Sleep until the processes found have ended. */
+static void wait_for(const struct users *u)
+{
+	struct pollfd p[USERS_MAX];
+	nfds_t n = 0;
+
+	for (int i = 0; i < u->count && i < USERS_MAX; i++) {
+		int fd = (int)syscall(SYS_pidfd_open, u->pid[i], 0);
+
+		if (fd >= 0)
+			p[n++] = (struct pollfd){ .fd = fd, .events = POLLIN };
+		else if (errno != ESRCH)
+			sleep(1);
+	}
+	while (n) {
+		if (poll(p, n, -1) < 0)
+			continue;
+		for (nfds_t i = 0; i < n;)
+			if (p[i].revents) {
+				close(p[i].fd);
+				p[i] = p[--n];
+			} else {
+				i++;
+			}
+	}
+}
+
+/* The collector's life. Processes that we cannot see (of another uid) are asked for once a second, by their lock. */
+static int collect(const char *dir)
+{
+	struct users u;
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	prctl(PR_SET_NAME, "ipcrun-collect");
+	if (*dir != '/' || !users_is_private(dir))
+		die(EXIT_OWN, "%s is not a private namespace", dir);
+	for (;;) {
+		users_find(dir, false, &u);
+		if (users_none(&u))
+			break;
+		wait_for(&u);
+		while (!u.count && users_locked(dir))
+			sleep(1);
+	}
+	return users_remove(dir) ? 1 : 0;
+}
+
+static void leave_collector(void)
+{
+	char *argv[] = { (char *)"ipcrun", (char *)"--collect", directory, NULL }, *env[] = { NULL };
+
+	if (fork())
+		return;
+	setsid();
+	execve("/proc/self/exe", argv, env);
+	_exit(collect(directory));
+}
+
+static void private_end(void)
+{
+	struct users u;
+
+	users_find(directory, true, &u);
+	if (!users_none(&u) || users_remove(directory) == -EBUSY)
+		leave_collector();
+}
+
+/* ---- the start ---- */
+
+/* A private directory that could not become a namespace goes at once. */
+_Noreturn static void cannot_open(const char *private)
+{
+	char *why = strdup(ipc_open_error());
+
+	if (private)
+		users_remove(private);
+	die(EXIT_OWN, "%s", why ? why : "no memory");
+}
+
+static void open_namespace(const char *name, const char *dir, int *lock)
+{
+	char base[64], path[256];
+	ipc_ns *ns;
+
+	if (!dir) {
+		if (users_base(base, sizeof base, true))
+			cannot_open(NULL);
+		users_collect(base);
+		snprintf(path, sizeof path, "%s/%s", base, name ? name : "");
+		if (!name && users_make_private(base, path, sizeof path, lock))
+			cannot_open(path);
+		dir = path;
+	}
+	ns = ipc_open(dir, IPC_OPEN_CREATE);
+	if (!ns)
+		cannot_open(*lock >= 0 ? path : NULL);
+	snprintf(directory, sizeof directory, "%s", ipc_directory(ns));
+	ipc_close(ns);
+}
+
+/* Returns the index of the program. */
+static int options(int argc, char **argv, const char **name, const char **dir)
+{
+	static const struct option longs[] = { { "help", no_argument, NULL, 'h' },
+					       { "version", no_argument, NULL, 'v' },
+					       { "collect", required_argument, NULL, 'c' },
+					       { NULL, 0, NULL, 0 } };
+	const char *bad;
+	int c;
+
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, "+:n:d:", longs, NULL)) != -1)
+		switch (c) {
+		case 'n':
+			bad = users_bad_name(optarg);
+			if (bad)
+				die(EXIT_OWN, "the name '%s' cannot be used: %s", optarg, bad);
+			*name = optarg;
+			break;
+		case 'd':
+			if (!*optarg)
+				die(EXIT_OWN, "-d needs the name of a directory");
+			*dir = optarg;
+			break;
+		case 'h':
+			fputs(help, stdout);
+			exit(fflush(stdout) ? EXIT_OWN : 0);
+		case 'v':
+			puts("ipcrun " IPCD_VERSION);
+			exit(fflush(stdout) ? EXIT_OWN : 0);
+		case 'c':
+			exit(collect(optarg));
+		case ':':
+			die(EXIT_OWN, "option %s needs a value; try ipcrun --help", argv[optind - 1]);
+		default:
+			die(EXIT_OWN, "unknown option %s; try ipcrun --help", argv[optind - 1]);
+		}
+	if (*name && *dir)
+		die(EXIT_OWN, "-n and -d exclude each other");
+	if (optind == argc)
+		die(EXIT_OWN, "no program is named; try ipcrun --help");
+	return optind;
+}
+
+int main(int argc, char **argv)
+{
+	const char *name = NULL, *dir = NULL;
+	char path[PATH_MAX], why[PATH_MAX + 200];
+	int lock = -1, status, e;
+
+	argv += options(argc, argv, &name, &dir);
+	check_environment();
+	e = program_find(*argv, path, sizeof path);
+	if (e)
+		die(e == -ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT, "cannot run %s: %s", *argv, strerror(-e));
+	find_library();
+	if (program_unreachable(path, why, sizeof why))
+		fprintf(stderr, "ipcrun: %s\n", why);
+	umask_found = umask(077);
+	open_namespace(name, dir, &lock);
+	status = supervise(argv, set_environment, lock);
+	if (status < 0)
+		fprintf(stderr, "ipcrun: cannot start a process: %s\n", strerror(-status));
+	if (lock >= 0)
+		private_end();
+	if (status < 0)
+		return EXIT_OWN;
+	end_as(status);
+}
+
+/* Until the build links them. */
+#include "program.c"
+#include "supervise.c"

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Looking at objects. See inspect.h. What may have no memory yet is read from the file, never touched through the
+ * mapping; what changes is read between two looks at the area's op word.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "inspect.h"
+#include "registry.h"
+#include "slot.h"
+
+#define TRIES 1000
+
+/* ---- segments ---- */
+
+/* Mappings of one slot: the records of its list that name the segment. */
+static uint32_t mappings(struct ipc_ns *ns, uint32_t slot, uint32_t index, uint32_t seq, uint64_t x)
+{
+	uint32_t record = area_value(&ns->reg, att_head(slot)), n = 0;
+
+	for (uint32_t steps = 0; record && record <= ATT_MAX && steps < ATT_MAX; steps++) {
+		n += area_value(&ns->reg, att_cell(record - 1, A_SEG)) == index + 1 &&
+		     area_value(&ns->reg, att_cell(record - 1, A_COUNT)) == seq;
+		record = area_value(&ns->reg, att_cell(record - 1, A_NEXT));
+		if (!area_unmoved(&ns->reg, x))
+			break;
+	}
+	return n;
+}
+
+int inspect_attached(struct ipc_ns *ns, int id, struct inspect_attached *out, int room)
+{
+	uint32_t high = atomic_load(&ns->slots->high);
+	int n = 0;
+	uint64_t x;
+
+	if (file_fence(area_cell(&ns->reg, att_head(0)), 8ull * high))
+		return -ENOMEM;
+	for (int tries = 0; tries < TRIES; tries++) {
+		n = 0;
+		x = area_idle(&ns->reg);
+		for (uint32_t slot = 1; slot < high && slot < WHO_MAX; slot++) {
+			uint32_t m = mappings(ns, slot, ID_INDEX(id), ID_SEQ(id), x);
+
+			if (m && n < room)
+				out[n] = (struct inspect_attached){ WORD_PID(atomic_load(&ns->slots->row[slot].word)), m };
+			n += m > 0;
+		}
+		if (area_unmoved(&ns->reg, x))
+			break;
+	}
+	return n;
+}
+
+/* ---- sets and queues ---- */
+
+/* An object's file, to read from it. */
+static int open_file(struct ipc_ns *ns, enum kind kind, int who, int id, struct obj **o)
+{
+	char name[24];
+	int e = object_open(ns, kind, id, who, o);
+
+	if (e)
+		return e;
+	object_name(name, kind, (int)(*o)->file);
+	return file_open(ns, name, O_RDONLY);
+}
+
+/* Read a part of the file as one state of the area; what lies past the end is zero. */
+static int read_state(struct obj *o, int fd, uint64_t at, void *buf, size_t length)
+{
+	for (int tries = 0; tries < TRIES; tries++) {
+		uint64_t x = area_idle(&o->area);
+		size_t n = 0;
+		ssize_t r;
+
+		while (n < length && (r = pread(fd, (char *)buf + n, length - n, (off_t)(at + n))) > 0)
+			n += (size_t)r;
+		memset((char *)buf + n, 0, length - n);
+		if (area_unmoved(&o->area, x))
+			break;
+	}
+	return 0;
+}
+
+static void *read_part(struct obj *o, int fd, uint64_t at, size_t length)
+{
+	void *buf = malloc(length ? length : 1);
+
+	if (buf)
+		read_state(o, fd, at, buf, length);
+	return buf;
+}
+
+static const struct request *request_of(const char *blocks, uint32_t who)
+{
+	return &((const struct who_block *)(blocks + (size_t)who * WHO_SIZE))->req;
+}
+
+static uint32_t cell_value(const cell_t *c)
+{
+	return VALUE(atomic_load_explicit(c, memory_order_relaxed));
+}
+
+static bool is_waiting(const struct request *q)
+{
+	return (cell_value(&q->state) & 15) == REQ_WAIT;
+}
+
+static void describe(const struct request *q, struct inspect_waiter *w)
+{
+	memset(w, 0, sizeof *w);
+	w->pid = (pid_t)q->pid;
+	w->sends = cell_value(&q->node);
+	w->nsops = q->nsops;
+	memcpy(w->sop, q->sop, sizeof w->sop);
+	w->type = q->type;
+	w->size = q->size;
+	w->flags = q->flags;
+}
+
+/* In the order of the lists: from each request that nobody precedes, along `next`. */
+int inspect_waiters(struct ipc_ns *ns, int who, enum kind kind, int id, struct inspect_waiter *out, int room)
+{
+	uint32_t high = atomic_load(&ns->slots->who_high);
+	struct obj *o;
+	char *blocks;
+	int fd = open_file(ns, kind, who, id, &o), n = 0;
+
+	if (fd < 0)
+		return fd;
+	blocks = read_part(o, fd, o->area.who_at, (size_t)high * WHO_SIZE);
+	close(fd);
+	if (!blocks)
+		return -ENOMEM;
+	for (uint32_t head = 1; head < high; head++) {
+		if (!is_waiting(request_of(blocks, head)) || cell_value(&request_of(blocks, head)->prev))
+			continue;
+		for (uint32_t w = head, steps = 0; w && w < high && steps < high; steps++) {
+			const struct request *q = request_of(blocks, w);
+
+			if (n < room)
+				describe(q, &out[n]);
+			n++;
+			w = cell_value(&q->next);
+		}
+	}
+	free(blocks);
+	return n;
+}
+
+/* The layout of a set's cells, as obj_sem.c has it. */
+enum { SEM_UNDO_HIGH = 23, SEM_FIRST = 32 };
+
+int inspect_undo(struct ipc_ns *ns, int who, int id, struct inspect_undo *out, int room)
+{
+	uint32_t nsems, rows, width;
+	struct obj *o;
+	cell_t *cell;
+	int fd = open_file(ns, KIND_SEM, who, id, &o), n = 0;
+
+	if (fd < 0)
+		return fd;
+	nsems = o->area.head->count;
+	width = nsems + 1;
+	rows = area_value(&o->area, SEM_UNDO_HIGH);
+	rows = rows < WHO_MAX ? rows : WHO_MAX;
+	cell = read_part(o, fd, 8ull * SEM_FIRST, 8ull * (2ull * nsems + (uint64_t)rows * width));
+	close(fd);
+	if (!cell)
+		return -ENOMEM;
+	for (uint32_t row = 0; row < rows; row++) {
+		const cell_t *u = cell + 2ull * nsems + (uint64_t)row * width;
+		uint32_t tag = cell_value(&u[0]);
+
+		for (uint32_t i = 0; tag && i < nsems; i++) {
+			uint32_t adjust = cell_value(&u[i + 1]), epoch = cell_value(&cell[2 * i]) >> 16;
+
+			if (!(adjust & 0xffff) || adjust >> 16 != epoch)
+				continue;
+			if (n < room)
+				out[n] = (struct inspect_undo){ slot_pid(ns, tag), i, (int16_t)(adjust & 0xffff) };
+			n++;
+		}
+	}
+	free(cell);
+	return n;
+}

@@ -1,0 +1,150 @@
+#!/usr/bin/perl
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# A shell's job control around one program, on a terminal of its own (a pty), driven by a script of words:
+#
+#   job.pl WORD... -- PROGRAM ARGUMENT...
+#
+#   expect=TEXT  read from the terminal until TEXT has come      stopped=SIG  the job stops by that signal
+#   key=C        type control-C                                  exited=N     it ends with that status
+#   cont         continue it, in the foreground, as fg does      died=SIG     it is killed by that signal
+#   group=SIG    send a signal to its process group              alone=SIG    send one to its leader alone
+#   state=T|S|R  wait until a child of the leader, the program, is in that state
+#
+# Every wait is bounded. The first word that does not come true ends it: status 1 and a line that names the word.
+use strict;
+use warnings;
+use POSIX qw(:sys_wait_h :signal_h setsid tcsetpgrp);
+use Fcntl;
+use constant { TIOCSPTLCK => 0x40045431, TIOCGPTN => 0x80045430, TIOCSCTTY => 0x540E };
+
+my @words;
+push @words, shift @ARGV while @ARGV && $ARGV[0] ne '--';
+shift @ARGV;
+my %num;
+{
+	require Config;
+	my $i = 0;
+	$num{$_} = $i++ for split ' ', $Config::Config{sig_name};
+}
+
+sysopen(my $master, '/dev/ptmx', O_RDWR | O_NOCTTY) or die "ptmx: $!";
+my $arg = pack 'i', 0;
+ioctl($master, TIOCSPTLCK, $arg) or die "unlock: $!";
+ioctl($master, TIOCGPTN, $arg) or die "number: $!";
+my $tty = '/dev/pts/' . unpack 'i', $arg;
+
+# The session leader, which is the shell of this job, is a child: the terminal must not become the harness's.
+my $leader = fork // die;
+if ($leader) {
+	alarm 60;
+	local $SIG{ALRM} = sub { kill 'KILL', $leader; print "# job: too slow\n"; exit 1 };
+	close $master;
+	waitpid $leader, 0;
+	exit($? ? 1 : 0);
+}
+setsid();
+open my $slave, '+<', $tty or die "$tty: $!";
+ioctl $slave, TIOCSCTTY, 0 or die "controlling terminal: $!";
+sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTTOU));
+
+pipe my $go_r, my $go_w;
+my $pid = fork // die;
+if (!$pid) {
+	POSIX::setpgid(0, 0);
+	close $go_w;
+	my $byte = <$go_r>;
+	close $go_r;
+	sigprocmask(SIG_UNBLOCK, POSIX::SigSet->new(SIGTTOU));
+	open STDIN, '<&', $slave;
+	open STDOUT, '>&', $slave;
+	open STDERR, '>&', $slave;
+	close $slave;
+	close $master;
+	exec { $ARGV[0] } @ARGV or die "exec: $!";
+}
+POSIX::setpgid($pid, $pid);
+tcsetpgrp(fileno $slave, $pid);
+close $go_w;
+
+my $output = '';
+
+sub output_has {
+	my ($text) = @_;
+	for (1 .. 400) {
+		if ((my $at = index $output, $text) >= 0) {
+			substr($output, 0, $at + length $text) = '';
+			return 1;
+		}
+		my $in = '';
+		vec($in, fileno $master, 1) = 1;
+		sysread $master, $output, 65536, length $output if select $in, undef, undef, 0.05;
+	}
+	return 0;
+}
+
+# The next change of the job, as waitpid tells it: "stopped TSTP", "exited 3", "died INT".
+sub change {
+	for (1 .. 400) {
+		my $got = waitpid $pid, WNOHANG | WUNTRACED;
+		if ($got == $pid) {
+			my %name = reverse %num;
+			my $st = ${^CHILD_STATUS_NATIVE};
+			return 'stopped ' . $name{WSTOPSIG($st)} if WIFSTOPPED($st);
+			return 'exited ' . WEXITSTATUS($st) if WIFEXITED($st);
+			return 'died ' . $name{WTERMSIG($st)};
+		}
+		select undef, undef, undef, 0.02;
+	}
+	return 'nothing';
+}
+
+sub state_of_child {
+	my ($wanted) = @_;
+	my $state = '';
+	for (1 .. 400) {
+		if (open my $f, '<', "/proc/$pid/task/$pid/children") {
+			for my $child (split ' ', <$f> // '') {
+				open my $s, '<', "/proc/$child/stat" or next;
+				my ($name, $st) = (<$s> // '') =~ /\((.*)\) (\S)/ or next;
+				next if $name eq 'ipcrun-witness';
+				$state = $st;
+				return 1 if $st eq $wanted;
+			}
+		}
+		select undef, undef, undef, 0.02;
+	}
+	print "# state of the program: $state\n";
+	return 0;
+}
+
+for my $word (@words) {
+	my ($what, $value) = $word =~ /^(\w+)=?(.*)$/s;
+	my $good = 1;
+	my $got = '';
+	if ($what eq 'expect') {
+		$good = output_has($value);
+		$got = $output;
+	} elsif ($what eq 'key') {
+		syswrite $master, chr(ord($value) & 31);
+	} elsif ($what eq 'cont') {
+		tcsetpgrp(fileno $slave, $pid);
+		kill 'CONT', -$pid;
+	} elsif ($what eq 'group') {
+		kill $value, -$pid;
+	} elsif ($what eq 'alone') {
+		kill $value, $pid;
+	} elsif ($what eq 'state') {
+		$good = state_of_child($value);
+	} else {
+		$got = change();
+		$good = $got eq "$what $value";
+	}
+	next if $good;
+	$got =~ s/\s+/ /g;
+	print "# job: '$word' did not come true; got: $got\n";
+	kill 'KILL', -$pid;
+	exit 1;
+}
+kill 'KILL', -$pid;
+exit 0;

@@ -1,0 +1,349 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# ipcrun as a program sees it and as its caller sees it. What can be compared is compared with the same command run
+# without ipcrun. Environment: IPCRUN, IPCCTL (build/ipcrun, build/ipcctl).
+# shellcheck disable=SC2016
+
+. "$(dirname "$0")/../lib/tap.sh"
+job=$top/t/lib/job.pl
+
+# ---- the way a program ends ----
+
+for n in 0 1 3 124 255; do
+	status "exit status $n is passed on" $n "$IPCRUN" sh -c "exit $n"
+done
+
+how_it_ends() {	# COMMAND...: as the parent's wait tells it
+	perl -e 'my $p = fork; if (!$p) { exec @ARGV; exit 99 } waitpid $p, 0; printf "%d %d\n", $? & 127, $? >> 8' -- "$@"
+}
+for sig in HUP INT TERM KILL ABRT SEGV USR1 PIPE RTMIN; do
+	is "a program killed by SIG$sig ends ipcrun by it too" \
+		"$(how_it_ends "$IPCRUN" sh -c "kill -$sig \$\$")" "$(how_it_ends sh -c "kill -$sig \$\$")"
+done
+check "ipcrun leaves no core of its own" sh -c 'cd "$1" && ulimit -c unlimited && "$2" sh -c "ulimit -c 0; kill -SEGV \$\$"
+	[ -z "$(ls core* 2>/dev/null)" ]' sh "$tmp" "$IPCRUN"
+
+status "a program that is not there: 127" 127 "$IPCRUN" no-such-program-anywhere
+like "... and one line that names it" "$said" '^ipcrun: [^
+]*no-such-program-anywhere[^
+]*$'
+status "a path that is not there: 127" 127 "$IPCRUN" /no/such/program
+touch "$tmp/plain"
+status "a file that cannot be executed: 126" 126 "$IPCRUN" "$tmp/plain"
+like "... and one line that names it" "$said" '^ipcrun: [^
+]*plain[^
+]*$'
+status "a directory: 126" 126 "$IPCRUN" /tmp
+printf '#!/no/such/interpreter\n' >"$tmp/script"; chmod +x "$tmp/script"
+status "a script without its interpreter: 127, as env(1)" 127 "$IPCRUN" "$tmp/script"
+printf 'exit 7\n' >"$tmp/bare"; chmod +x "$tmp/bare"
+status "a script without #! is run by sh, as env(1)" 7 "$IPCRUN" "$tmp/bare"
+
+# ---- what a program finds ----
+
+is "arguments arrive unchanged" "$("$IPCRUN" -- printf '<%s>' 'a b' '' '*' "-n")" "<a b><><*><-n>"
+is "stdin and stdout are the program's" "$(echo through | "$IPCRUN" cat)" through
+is "stderr is the program's, and nothing else is written to it" "$("$IPCRUN" sh -c 'echo word >&2' 2>&1)" word
+
+state='grep -E "^(Sig(Blk|Ign|Cgt)|Umask)" /proc/self/status; pwd; ulimit -a; ls /proc/self/fd; nice
+	sed "s/.*) . //" /proc/self/stat | cut -d" " -f3'
+with_state() {	# COMMAND...: signals ignored and blocked, a umask, a descriptor
+	(cd /usr && umask 027 && exec 7</dev/null &&
+		perl -MPOSIX -e '$SIG{USR1} = $SIG{CHLD} = "IGNORE"; my $s = POSIX::SigSet->new(SIGUSR2, SIGTERM);
+			sigprocmask(SIG_BLOCK, $s); exec @ARGV' "$@")
+}
+is "signal mask, dispositions, umask, directory, limits, descriptors and session are as without ipcrun" \
+	"$(with_state "$IPCRUN" sh -c "$state")" "$(with_state sh -c "$state")"
+is "the program is in ipcrun's process group" \
+	"$(perl -e 'setpgrp; print getpgrp == `@ARGV` ? "same" : "other"' "$IPCRUN" ps -o pgid= -p '$$')" same
+is "SIGCHLD ignored by the caller does not hide how the program ends" \
+	"$(perl -e '$SIG{CHLD} = "IGNORE"; exec @ARGV' "$IPCRUN" sh -c 'exit 9'; echo $?)" 9
+is "an alarm set before ipcrun strikes the program" \
+	"$(how_it_ends perl -e 'alarm 1; exec @ARGV' "$IPCRUN" sleep 20)" "14 0"
+
+# Without ipcrun, a reader sees the end of a pipe when the program closes its side.
+is "no descriptor of the program stays open in ipcrun" "$(perl -e '
+	pipe my $r, my $w; my $p = fork;
+	if (!$p) { open STDOUT, ">&", $w; close $w; close $r; exec @ARGV }
+	close $w; $SIG{ALRM} = sub { print "still open"; kill TERM => $p; exit }; alarm 20;
+	my @all = <$r>; print "@all"; print kill(0 => $p) && waitpid($p, 1) == 0 ? "closed while it runs" : "it has ended";
+	kill TERM => $p' "$IPCRUN" sh -c 'exec >&- 2>&-; sleep 30' 2>/dev/null)" "closed while it runs"
+
+# ---- signals ----
+
+counter='
+	$| = 1; my %n; my $last = 0;
+	for my $s (qw(HUP INT TERM USR1 CONT TSTP WINCH)) { $SIG{$s} = sub { $n{$s}++ } }
+	$SIG{USR2} = sub { $last = 1 };
+	print "ready $$\n"; select undef, undef, undef, 0.1 until $last;
+	print join(" ", map { "$_=$n{$_}" } sort keys %n), "\n"'
+# PRE: perl that sends signals, with $p the pid of ipcrun (a group leader) and $c that of the program
+signals_seen() {	# PERL
+	perl -e 'my $do = shift; pipe my $r, my $w; my $p = fork;
+		if (!$p) { setpgrp; open STDOUT, ">&", $w; exec @ARGV } close $w;
+		$SIG{ALRM} = sub { print "too slow"; kill KILL => -$p; exit }; alarm 20;
+		my ($c) = <$r> =~ /(\d+)/; select undef, undef, undef, 0.05; eval $do; kill USR2 => $p; print scalar <$r>; waitpid $p, 0
+		' -- "$1" "$IPCRUN" perl -e "$counter"
+}
+is "signals sent to ipcrun alone reach the program, once" \
+	"$(signals_seen 'kill $_ => $p for qw(HUP INT TERM USR1 WINCH CONT)')" "CONT=1 HUP=1 INT=1 TERM=1 USR1=1 WINCH=1"
+is "signals sent to the process group reach the program, once" \
+	"$(signals_seen 'kill $_ => -$p for qw(HUP INT TERM USR1 WINCH CONT)')" "CONT=1 HUP=1 INT=1 TERM=1 USR1=1 WINCH=1"
+is "... and ipcrun alone again, after that" \
+	"$(signals_seen 'for (1 .. 3) { kill USR1 => -$p; select undef, undef, undef, 0.2; kill INT => $p;
+		select undef, undef, undef, 0.2 }')" "INT=3 USR1=3"
+is "signals sent to the program itself do not come twice" "$(signals_seen 'kill TERM => $c')" "TERM=1"
+is "a program that signals its own group is hit once" \
+	"$(signals_seen 'kill USR1 => $c; 1' | head -1)" "USR1=1"
+is "a signal's value is passed on" "$(perl -e '
+	pipe my $r, my $w; my $p = fork; if (!$p) { open STDOUT, ">&", $w; exec @ARGV } close $w; alarm 20;
+	<$r>; select undef, undef, undef, 0.1; syscall 129, $p, 10, pack("iiix4iiQ", 10, 0, -1, $$, $<, 4711) and warn $!;
+	print <$r>' "$IPCRUN" perl -MPOSIX -e '$| = 1; my $v; sigaction(SIGUSR1, POSIX::SigAction->new(sub {
+	$v = unpack "x24 i", $_[2]; 1 }, POSIX::SigSet->new, SA_SIGINFO)); print "ready\n"; 1 while !sleep 5; print $v' \
+	2>/dev/null)" 4711
+
+# ---- a terminal ----
+
+if [ -w /dev/ptmx ] && [ -e /proc/self/task/$$/children ] || [ -e "/proc/$$/task/$$/children" ]; then
+	tty_counter='$| = 1; $SIG{INT} = sub { $n++ }; $SIG{USR2} = sub { print "count=$n.\n"; exit 5 }; print "ready\n"; sleep 1 while 1'
+	check "^C kills the program, and ipcrun as if it had been the program" \
+		"$job" expect=ready key=C died=INT -- "$IPCRUN" sh -c 'echo ready; sleep 60; :'
+	check "^C that the program handles comes once, and ipcrun goes on" \
+		"$job" expect=ready key=C state=S alone=USR2 expect=count=1. exited=5 -- "$IPCRUN" perl -e "$tty_counter"
+	check "^\\ kills both by SIGQUIT" \
+		"$job" expect=ready 'key=\' died=QUIT -- "$IPCRUN" sh -c 'ulimit -c 0; echo ready; exec sleep 60'
+	check "^Z stops the program and ipcrun, fg continues both, the status comes through" \
+		"$job" expect=ready key=Z stopped=TSTP state=T cont state=S alone=TERM exited=8 -- \
+		"$IPCRUN" sh -c 'trap "exit 8" TERM; echo ready; while :; do sleep 0.05; done'
+	check "... ten times over" "$job" expect=ready $(for i in 1 2 3 4 5 6 7 8 9 10; do
+		echo key=Z stopped=TSTP state=T cont state=S; done) alone=USR2 expect=count= exited=5 -- "$IPCRUN" perl -e "$tty_counter"
+	check "^Z, and ^C after fg comes once" "$job" expect=ready key=Z stopped=TSTP cont state=S key=C state=S alone=INT \
+		alone=USR2 expect=count=2. exited=5 -- "$IPCRUN" perl -e "$tty_counter"
+	check "a program that ignores ^Z is not stopped, nor is ipcrun" "$job" expect=ready key=Z expect=more key=C died=INT -- \
+		"$IPCRUN" sh -c 'trap "" TSTP; echo ready; sleep 0.5; echo more; sleep 60; :'
+	check "a program that stops itself stops ipcrun" "$job" stopped=STOP state=T cont exited=4 -- \
+		"$IPCRUN" sh -c 'kill -STOP $$; exit 4'
+	check "continuing ipcrun alone continues the program" "$job" stopped=STOP state=T alone=CONT exited=4 -- \
+		"$IPCRUN" sh -c 'kill -STOP $$; exit 4'
+	check "a whole stopped job can be killed" "$job" expect=ready key=Z stopped=TSTP group=TERM group=CONT died=TERM -- \
+		"$IPCRUN" sh -c 'echo ready; exec sleep 60'
+	check "the program has the terminal: it can read it and ask its size" "$job" expect=ready key=M expect=got -- \
+		"$IPCRUN" sh -c 'stty size >/dev/null && echo ready; read x; echo got; sleep 5'
+	check "an interactive shell has job control under ipcrun" "$job" 'expect=$' exited=0 -- \
+		"$IPCRUN" bash --norc -c 'set -m; sleep 0.1 & fg >/dev/null; echo "\$"; exit 0'
+else
+	skip "job control on a terminal" "no /dev/ptmx, or no children in /proc"
+fi
+
+# ---- private namespaces ----
+
+dir=$("$IPCRUN" sh -c 'ls -ld "$IPCD_NAMESPACE" >&2; echo "$IPCD_NAMESPACE"' 2>"$tmp/ls")
+like "a private namespace is a directory of this user's, under a name with private-" "$dir" "^$base/private-[0-9]+-"
+like "... that nobody else may open" "$(cat "$tmp/ls")" '^drwx------'
+check "it is removed when the program has ended" test ! -e "$dir"
+get='my $q = msgget(0x4242, 0) // exit 1; print "queue\n"'
+make='msgget(0x4242, 01600) // die; msgsnd(msgget(0x4242, 0), pack("l! a*", 1, "x"), 0) || die'
+is "objects of one run are not there in the next" \
+	"$("$IPCRUN" perl -e "$make"; "$IPCRUN" perl -e "$get"; echo $?)" 1
+status "processes of one run share its namespace" 0 "$IPCRUN" sh -c "perl -e '$make' && perl -e '$get'"
+is "the machine's own System V IPC sees nothing" "$("$IPCRUN" sh -c "perl -e '$make'
+	env -u LD_PRELOAD perl -e '$get'; echo \$?")" 1
+
+dir=$("$IPCRUN" sh -c 'echo "$IPCD_NAMESPACE"; exit 3')
+check "it is removed after a failure" test ! -e "$dir"
+dir=$("$IPCRUN" sh -c 'echo "$IPCD_NAMESPACE"; kill -9 $$' 2>/dev/null)
+check "it is removed after kill -9 of the program" test ! -e "$dir"
+
+daemon='my ($out) = @ARGV; exit if fork; POSIX::setsid(); exit if fork; chdir "/"; POSIX::close($_) for 0 .. 255;
+	my $q = msgget(0x4242, 01600); open my $f, ">", "$out.new"; print $f "$$ $ENV{IPCD_NAMESPACE}\n"; close $f;
+	rename "$out.new", $out; my $b; msgrcv($q, $b, 100, 1, 0); msgsnd($q, pack("l! a*", 2, "answer"), 0); sleep 60'
+collector_of() {
+	pgrep -f -- "^ipcrun --collect $1\$"
+}
+start=$SECONDS
+"$IPCRUN" perl -MPOSIX -e "$daemon" "$tmp/daemon"
+check "ipcrun ends with its program, though a daemon of it lives" test $((SECONDS - start)) -lt 20
+soon test -s "$tmp/daemon"
+read -r pid dir <"$tmp/daemon"
+check "a daemon keeps the private namespace" test -d "$dir"
+is "... and works in it" "$("$IPCRUN" -d "$dir" perl -e 'my $q = msgget(0x4242, 0); my $b;
+	msgsnd($q, pack("l! a*", 1, "question"), 0); msgrcv($q, $b, 100, 2, 0); print unpack "x[l!] a*", $b')" answer
+check "a collector waits" soon collector_of "$dir"
+collector=$(collector_of "$dir")
+is "... in a session of its own, in no directory, holding no descriptor of ours" \
+	"$(ps -o sid= -p "$collector" | tr -d ' ') $(readlink "/proc/$collector/cwd") $(find "/proc/$collector/fd" \
+	-lname '/dev/null' -prune -o -lname '*:*' -prune -o -type l -print | wc -l)" "$collector / 0"
+is "... with an empty environment" "$(tr '\0' ' ' <"/proc/$collector/environ")" ""
+ticks() {
+	sed 's/.*) //' "/proc/$1/stat" | cut -d' ' -f12,13,20
+}
+before=$(ticks "$collector"; grep ctxt "/proc/$collector/status")
+sleep 1.5
+is "... and sleeps: no processor time, not even a wake-up" "$(ticks "$collector"; grep ctxt "/proc/$collector/status")" "$before"
+kill "$pid"
+check "the namespace goes when the daemon has gone" soon test ! -e "$dir"
+check "... and the collector with it" soon ended "$collector"
+
+"$IPCRUN" sh -c 'echo "$IPCD_NAMESPACE" >"$1"; for i in 1 2 3; do (perl -e "sleep 1000" </dev/null >/dev/null 2>&1 & echo $! >>"$1"); done' \
+	sh "$tmp/three"
+{ read -r dir; read -r a; read -r b; read -r c; } <"$tmp/three"
+kill "$a" "$b"
+soon ended "$b"
+sleep 0.3
+check "of several survivors the last one keeps it" test -d "$dir"
+kill "$c"
+check "... and then it goes" soon test ! -e "$dir"
+
+"$IPCRUN" sh -c 'echo "$$ $IPCD_NAMESPACE" >"$1"; (perl -e "
+	exit 0 if \$ARGV[0] == 0; exec \$^X, qw(-e), \$ENV{AGAIN}, \$ARGV[0] - 1" 0; AGAIN="
+	stat(\$ENV{IPCD_NAMESPACE}) or do { open F, q(>), shift(@ARGV) . q(.lost); exit };
+	exit if \$ARGV[1] == 0; exec \$^X, qw(-e), \$ENV{AGAIN}, \$ARGV[0], \$ARGV[1] - 1" &&
+	export AGAIN && perl -e "$AGAIN" "$1" 150 & ) </dev/null >/dev/null 2>&1' sh "$tmp/again"
+read -r _ dir <"$tmp/again"
+check "a survivor that calls exec again and again keeps it until it ends" soon test ! -e "$dir"
+check "... it never lost it" test ! -e "$tmp/again.lost"
+
+is "nothing that is not ours is removed with a private namespace" "$("$IPCRUN" sh -c '
+	echo mine >"$IPCD_NAMESPACE/shm-notes.txt"; ln -s /etc/passwd "$IPCD_NAMESPACE/slot-77"; mkdir "$IPCD_NAMESPACE/name.d"
+	echo "$IPCD_NAMESPACE"' >"$tmp/dir"; cd "$(cat "$tmp/dir")" && ls | tr '\n' ' ')" "name.d shm-notes.txt slot-77 "
+rm -rf "$(cat "$tmp/dir")"
+
+# ---- ipcrun killed ----
+
+"$IPCRUN" sh -c 'echo "$$ $PPID $IPCD_NAMESPACE" >"$1.new"; mv "$1.new" "$1"; perl -e "$2"; exec sleep 1000' sh "$tmp/killed" "$make" \
+	</dev/null >/dev/null 2>&1 &
+soon test -s "$tmp/killed"
+read -r program runner dir <"$tmp/killed"
+soon grep -q sleep "/proc/$program/comm"
+kill -9 "$runner"
+wait $! 2>/dev/null
+check "kill -9 of ipcrun leaves the program running" not ended "$program"
+"$IPCRUN" true
+is "... on its namespace, which the next ipcrun leaves alone" "$("$IPCRUN" -d "$dir" perl -e "$get")" queue
+kill -9 "$program"
+soon ended "$program"
+"$IPCRUN" true
+check "the next ipcrun collects what nobody uses any more" test ! -e "$dir"
+
+"$IPCRUN" perl -e 'kill KILL => getppid; open F, ">", $ARGV[0]; print F $ENV{IPCD_NAMESPACE}; close F; setpgrp;
+	kill KILL => $$' "$tmp/both" 2>/dev/null
+soon test -s "$tmp/both"
+dir=$(cat "$tmp/both")
+soon perl -e 'exit(system("'"$IPCRUN"'", "true") || -e $ARGV[0])' "$dir"
+check "... also when the program died with it" test ! -e "$dir"
+
+live=$base/private-$$-alive gone=$base/private-4194304-gone link=$base/private-4194304-link
+mkdir -m 700 "$live" "$gone" "$tmp/elsewhere"
+echo keep >"$tmp/elsewhere/registry"; ln -s "$tmp/elsewhere" "$link"
+printf 'ipcrun 4194304 1\n' >"$gone/name"; : >"$gone/users"; : >"$gone/registry"
+"$IPCRUN" true
+check "a directory whose maker lives is never collected" test -d "$live"
+check "one whose maker is gone is" test ! -e "$gone"
+check "a symlink under such a name is not followed" test -s "$tmp/elsewhere/registry"
+rm -rf "$live" "$link"
+
+# ---- named namespaces ----
+
+name=t-ipcrun-$$
+"$IPCRUN" -n "$name" perl -e "$make"
+is "-n makes a namespace and keeps it" "$("$IPCRUN" -n"$name" perl -e "$get")" queue
+check "... in the user's directory" test -d "$base/$name"
+"$IPCCTL" -n "$name" destroy
+(cd "$tmp" && "$IPCRUN" -d here perl -e "$make")
+is "-d makes a namespace and keeps it; a relative name is made absolute" \
+	"$("$IPCRUN" -d "$tmp/here" sh -c "cd / && perl -e '$get'; echo \$IPCD_NAMESPACE" | tr '\n' ' ')" "queue $tmp/here "
+
+# ---- nested ----
+
+nested='echo "$IPCD_NAMESPACE"; '"'$IPCRUN'"' sh -c "echo \"\$IPCD_NAMESPACE\"; echo \"\$LD_PRELOAD\""'
+{ read -r outer; read -r inner; read -r preload; } < <("$IPCRUN" sh -c "$nested")
+check "an ipcrun under ipcrun makes a namespace of its own" test "$outer" != "$inner"
+unlike "... and preloads once" "$preload" ":"
+check "... and both go" test ! -e "$outer" -a ! -e "$inner"
+like "what LD_PRELOAD holds already is kept, behind ours" \
+	"$(LD_PRELOAD=libdl.so.2 "$IPCRUN" sh -c 'echo "$LD_PRELOAD"')" '^/[^:]*/libipc-sysv.so:libdl.so.2$'
+is "IPCD_SOCKET would win, and is taken away" "$(IPCD_SOCKET=/x "$IPCRUN" sh -c 'echo "${IPCD_SOCKET-none}"')" none
+
+# ---- programs out of reach ----
+
+if [ "$(uname -m)" = x86_64 ]; then
+	perl -e 'print pack("A4C5x7 SSL QQQLS6 LLQQQQQQ", "\x7fELF", 2, 1, 1, 0, 0, 2, 62, 1, 0x400078, 64, 0, 0, 64, 56, 1,
+		0, 0, 0, 1, 5, 0, 0x400000, 0x400000, 132, 132, 4096), "\xb8\x3c\0\0\0\xbf\x06\0\0\0\x0f\x05"' >"$tmp/static"
+	chmod +x "$tmp/static"
+	status "a statically linked program is run all the same" 6 "$IPCRUN" "$tmp/static"
+	like "... and one line says that it is out of reach" "$said" '^ipcrun: [^
+]*static[^
+]*$'
+	printf '#!%s\n' "$tmp/static" >"$tmp/by-static"; chmod +x "$tmp/by-static"
+	status "... also as the interpreter of a script" 6 "$IPCRUN" "$tmp/by-static"
+	like "... which is what the line names" "$said" "$tmp/static is static"
+else
+	skip "a statically linked program" "only made for x86_64"
+fi
+if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
+	cp "$(command -v sh)" "$tmp/setuid"; chmod 4755 "$tmp/setuid"; chmod 755 "$tmp"
+	rm -rf /dev/shm/ipcd-12345
+	status "a setuid program is run" 0 setpriv --reuid 12345 --clear-groups "$IPCRUN" "$tmp/setuid" -c true
+	like "... and one line says that it is out of reach" "$said" '^ipcrun: [^
+]*setuid[^
+]*$'
+	status "... not when it changes nothing" 0 "$IPCRUN" "$tmp/setuid" -c true
+	is "... then nothing is said" "$said" ""
+	is "the namespaces of each user are in a directory of their own" "$(stat -c '%U %a' /dev/shm/ipcd-12345)" "UNKNOWN 700"
+	rm -rf /dev/shm/ipcd-12345
+	mkdir -m 755 /dev/shm/ipcd-12345
+	status "a base directory that somebody else owns is refused" 125 setpriv --reuid 12345 --clear-groups "$IPCRUN" true
+	like "... by name" "$said" '^ipcrun: /dev/shm/ipcd-12345 belongs to uid 0[^
+]*$'
+	chown 12345 /dev/shm/ipcd-12345
+	status "one that is open to others is refused" 125 setpriv --reuid 12345 --clear-groups "$IPCRUN" true
+	like "... by name, with what to do" "$said" '^ipcrun: /dev/shm/ipcd-12345 [^
+]*chmod 700[^
+]*$'
+	rm -rf /dev/shm/ipcd-12345; ln -s "$tmp" /dev/shm/ipcd-12345
+	status "a symlink is refused" 125 setpriv --reuid 12345 --clear-groups "$IPCRUN" true
+	rm -f /dev/shm/ipcd-12345
+else
+	skip "setuid programs, other users' directories" "needs root and setpriv"
+fi
+
+# ---- the command line ----
+
+wrong() {	# WHAT REGEX ARGUMENT...
+	local what=$1 regex=$2
+	shift 2
+	status "$what: 125" 125 "$IPCRUN" "$@"
+	like "... and one line" "$said" "^ipcrun: [^
+]*$regex[^
+]*\$"
+}
+wrong "an unknown option" "--frobnicate" --frobnicate true
+wrong "an unknown letter" "-x" -x true
+wrong "no program" "no program"
+wrong "-n without a name" "-n" -n
+wrong "a name with a slash" "'a/b'" -n a/b true
+wrong "a name with a dot in front" "'..'" -n .. true
+wrong "an empty name" "''" -n '' true
+wrong "a name of the library's own" "'private-1'" -n private-1 true
+wrong "a name that is too long" "longer" -n "$(printf 'x%.0s' {1..101})" true
+wrong "both -n and -d" "exclude" -n a -d b true
+wrong "an empty directory name" "-d" -d '' true
+status "an unknown IPCD_LOG: 125" 125 env IPCD_LOG=loud "$IPCRUN" true
+like "... and one line that says what there is" "$said" '^ipcrun: IPCD_LOG=loud[^
+]*error, warn, info or trace$'
+status "an IPCD_TIMEOUT that is no number: 125" 125 env IPCD_TIMEOUT=soon "$IPCRUN" true
+status "a good one is taken" 0 env IPCD_TIMEOUT=5 IPCD_LOG=warn "$IPCRUN" true
+like "--help goes to stdout" "$("$IPCRUN" --help)" '^Usage: ipcrun'
+like "--version too" "$("$IPCRUN" --version)" '^ipcrun [0-9]'
+cp "$IPCRUN" "$tmp/lonely"
+status "an ipcrun without its library: 125" 125 "$tmp/lonely" true
+like "... and one line that says where it was looked for" "$said" '^ipcrun: cannot find libipc-sysv.so in [^
+]*$'
+mkdir -p "$tmp/prefix/bin" "$tmp/prefix/lib"
+cp "$IPCRUN" "$tmp/prefix/bin/"; cp "$(dirname "$IPCRUN")"/libipc-sysv.so "$tmp/prefix/lib/" 2>/dev/null ||
+	cp "$(dirname "$IPCRUN")"/../lib/libipc-sysv.so "$tmp/prefix/lib/"
+is "the library is found in lib beside bin" "$("$tmp/prefix/bin/ipcrun" sh -c 'echo "$LD_PRELOAD"')" \
+	"$tmp/prefix/lib/libipc-sysv.so"
+
+done_testing
