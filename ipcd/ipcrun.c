@@ -318,7 +318,3 @@ int main(int argc, char **argv)
 		return EXIT_OWN;
 	end_as(status);
 }
-
-/* Until the build links them. */
-#include "program.c"
-#include "supervise.c"

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,15 +60,15 @@ static void witness_stop(pid_t pid)
 	}
 }
 
-static uint64_t witness_pending(void)
+static uint64_t witness_pending(pid_t pid)
 {
 	char path[40], line[256];
 	unsigned long long pending = 0;
 	FILE *f;
 
-	if (witness <= 0)
+	if (pid <= 0)
 		return 0;
-	snprintf(path, sizeof path, "/proc/%d/status", (int)witness);
+	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
 	f = fopen(path, "re");
 	while (f && fgets(line, sizeof line, f))
 		if (sscanf(line, "ShdPnd: %llx", &pending) == 1)
@@ -92,14 +93,14 @@ static uint64_t own_pending(void)
 /* Was the signal that we have just taken sent to the whole group? A witness that has signals is replaced. */
 static int sent_to_group(int sig)
 {
-	uint64_t pending = witness_pending();
+	uint64_t pending = witness_pending(witness);
 	pid_t old = witness;
 	int yes;
 
-	group_wide |= pending;
-	yes = !!(group_wide & bit(sig));
+	yes = !!((group_wide | pending) & bit(sig));
 	if (pending) {
 		witness_start();
+		group_wide |= witness_pending(old); /* what came until there was another one */
 		witness_stop(old);
 	}
 	group_wide &= own_pending() & ~bit(sig);

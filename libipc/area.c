@@ -12,30 +12,13 @@ static const struct entry *desc_entries(const struct area *a, uint32_t who, uint
 	return area_big(a, who);
 }
 
-/* op and the hot cell, in one step. */
-static inline bool swap_both(struct area *a, uint64_t op, uint64_t hot, uint64_t new_op, uint64_t new_hot)
-{
-#if HOT_TOGETHER
-	bool same;
-
-	__asm__ volatile("lock cmpxchg16b %1"
-			 : "=@ccz"(same), "+m"(a->head->op), "+m"(a->head->hot), "+a"(op), "+d"(hot)
-			 : "b"(new_op), "c"(new_hot)
-			 : "memory");
-	return same;
-#else
-	(void)a, (void)op, (void)hot, (void)new_op, (void)new_hot;
-	return false;
-#endif
-}
-
 /*
  * Complete operation x. Entries may be rewritten under a late helper's eyes, or under those of the thread that published
  * them, by a handler that interrupts it; so op is read again between reading an entry and acting on it, and the tag in
  * `old` stops a compare-and-swap that comes later still.
  */
 static inline void complete(struct area *a, uint64_t x, const struct entry *list, uint32_t count, bool hot,
-			    uint32_t hot_value)
+			    uint64_t value)
 {
 	uint64_t tag = (uint64_t)(uint32_t)(SEQ(x) + 1) << 32;
 
@@ -51,7 +34,7 @@ static inline void complete(struct area *a, uint64_t x, const struct entry *list
 			atomic_compare_exchange_strong(area_cell(a, e.cell), &e.old, tag | e.value);
 	}
 	if (hot)
-		swap_both(a, x, atomic_load(&a->head->hot), OP(SEQ(x) + 1, 0), tag | hot_value);
+		area_swap_both(a, x, atomic_load(&a->head->hot), OP(SEQ(x) + 1, 0), value);
 	else
 		atomic_compare_exchange_strong(&a->head->op, &x, OP(SEQ(x) + 1, 0));
 }
@@ -59,17 +42,18 @@ static inline void complete(struct area *a, uint64_t x, const struct entry *list
 /* Complete what somebody has published. */
 void area_help(struct area *a, uint64_t x)
 {
-	uint32_t who = WHO(x), count, hot_value;
+	uint32_t who = WHO(x), count;
+	uint64_t hot;
 	const struct entry *list;
 
 	if (who >= WHO_MAX)
 		return;
 	count = atomic_load_explicit(&area_who(a, who)->desc.count, memory_order_acquire);
-	hot_value = __atomic_load_n(&area_who(a, who)->desc.hot_value, __ATOMIC_RELAXED);
+	hot = __atomic_load_n(&area_who(a, who)->desc.hot, __ATOMIC_RELAXED);
 	list = desc_entries(a, who, count);
 	if (!area_unmoved(a, x))
 		return;
-	complete(a, x, list, list ? count & DESC_COUNT : 0, HOT_TOGETHER && count & DESC_HOT, hot_value);
+	complete(a, x, list, list ? count & DESC_COUNT : 0, count & DESC_HOT, hot);
 }
 
 /*
@@ -100,16 +84,15 @@ bool txn_commit(struct txn *t)
 	bool won;
 
 	if (t->hot && !t->count && !t->too_long) {
-		won = swap_both(t->area, x, t->hot_entry.old, OP(SEQ(x) + 1, 0),
-				(uint64_t)(uint32_t)(SEQ(x) + 1) << 32 | t->hot_entry.value);
+		won = area_swap_both(t->area, x, t->hot_old, OP(SEQ(x) + 1, 0), t->hot_new);
 		not_begun(t->desc);
 		return won;
 	}
-	t->desc->hot_value = t->hot_entry.value;
+	t->desc->hot = t->hot_new;
 	atomic_store_explicit(&t->desc->count, t->count | flags, memory_order_release);
 	won = !t->too_long && atomic_compare_exchange_strong(&t->area->head->op, &x, mine);
 	not_begun(t->desc);
 	if (won)
-		complete(t->area, mine, t->entry, t->count, t->hot, t->hot_entry.value);
+		complete(t->area, mine, t->entry, t->count, t->hot, t->hot_new);
 	return won;
 }

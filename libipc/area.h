@@ -10,8 +10,8 @@
  *  1. Read `op` first (txn_begin), cells next, decide last. A decision counts if `op` has not moved: txn_commit for
  *     changes, txn_valid for answers.
  *  2. A cell stands in a list once.
- *  3. The hot cell lies beside `op`; where the machine has a 16-byte compare-and-swap, an operation changes it in the
- *     step that completes the operation, and one that changes nothing else is committed and complete in that one step.
+ *  3. The hot word lies beside `op` and changes with it, by a 16-byte compare-and-swap: in the step that completes an
+ *     operation. So it needs no tag, and an operation that changes nothing else is committed and complete at once.
  *  4. Plain memory (requests, payloads) is written only while no cell says that others may read it.
  */
 #ifndef IPC_AREA_H
@@ -43,7 +43,7 @@ struct area_head {
 	uint64_t big_size;
 	uint8_t pad0[16];
 	_Atomic uint64_t op; /* {seq:48, who:16}; a cache line of its own */
-	cell_t hot;          /* changes together with op, see txn_commit */
+	_Atomic uint64_t hot; /* what changes most: the kind of object decides what it is */
 	uint8_t pad1[48];
 };
 
@@ -55,21 +55,13 @@ struct entry {
 
 #define DESC_INLINE 28
 #define DESC_STAGED 0x80000000u /* in count: the list is in the staging area */
-#define DESC_HOT 0x40000000u    /* in count: hot_value is to be written */
+#define DESC_HOT 0x40000000u    /* in count: hot is to be written */
 #define DESC_COUNT 0x3fffffffu
-
-#define HOT 9 /* the hot cell's index */
-#ifdef __x86_64__
-#define HOT_TOGETHER 1
-#else
-#define HOT_TOGETHER 0
-#endif
 
 struct desc {
 	_Atomic uint32_t count;
 	_Atomic uint32_t begun; /* being written; its commit has not been tried */
-	uint32_t hot_value;
-	uint32_t pad;
+	uint64_t hot;
 	struct entry entry[DESC_INLINE];
 };
 
@@ -102,7 +94,7 @@ struct who_block {
 	struct request req;
 };
 _Static_assert(sizeof(struct who_block) <= WHO_SIZE, "who block");
-_Static_assert(sizeof(struct area_head) == 128 && offsetof(struct area_head, hot) == 8 * HOT, "area head");
+_Static_assert(sizeof(struct area_head) == 128 && offsetof(struct area_head, op) % 16 == 0, "area head");
 
 /* An area as one process sees it. */
 struct area {
@@ -126,7 +118,7 @@ struct txn {
 	struct entry *entry; /* inline, or staged */
 	uint32_t room;
 	bool too_long, hot;
-	struct entry hot_entry;
+	uint64_t hot_old, hot_new;
 };
 
 static inline cell_t *area_cell(const struct area *a, uint32_t index)
@@ -160,6 +152,22 @@ static inline uint32_t area_index(const struct area *a, const void *p)
 }
 
 void area_help(struct area *a, uint64_t x);
+
+#ifndef __x86_64__
+#error "libipc needs a 16-byte compare-and-swap; only x86-64's is written and tested"
+#endif
+
+/* op and the hot word, in one step. */
+static inline bool area_swap_both(struct area *a, uint64_t op, uint64_t hot, uint64_t new_op, uint64_t new_hot)
+{
+	bool same;
+
+	__asm__ volatile("lock cmpxchg16b %1"
+			 : "=@ccz"(same), "+m"(a->head->op), "+m"(a->head->hot), "+a"(op), "+d"(hot)
+			 : "b"(new_op), "c"(new_hot)
+			 : "memory");
+	return same;
+}
 
 /* The idle op word, after helping whoever is at work. */
 static inline uint64_t area_idle(struct area *a)
@@ -208,11 +216,6 @@ static inline void txn_stage(struct txn *t, struct entry *staged, uint32_t room)
 
 static inline void txn_put_raw(struct txn *t, uint32_t index, uint64_t old, uint32_t value)
 {
-	if (HOT_TOGETHER && index == HOT) {
-		t->hot = true;
-		t->hot_entry = (struct entry){ HOT, value, old };
-		return;
-	}
 	if (t->count == t->room) {
 		t->too_long = true;
 		return;
@@ -236,6 +239,20 @@ static inline uint32_t txn_set(struct txn *t, uint32_t index, uint32_t value)
 
 	txn_put(t, index, old, value);
 	return VALUE(old);
+}
+
+/* The hot word, as this operation has it so far; and what it is to become. */
+static inline uint64_t txn_hot(const struct txn *t)
+{
+	return t->hot ? t->hot_new : atomic_load_explicit(&t->area->head->hot, memory_order_acquire);
+}
+
+static inline void txn_put_hot(struct txn *t, uint64_t value)
+{
+	if (!t->hot)
+		t->hot_old = atomic_load_explicit(&t->area->head->hot, memory_order_acquire);
+	t->hot = true;
+	t->hot_new = value;
 }
 
 /* Give up: nothing happened. True if what was read belongs to one state. */

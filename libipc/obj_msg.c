@@ -26,11 +26,13 @@
 #include "wait.h"
 
 #define CLASSES 10
-enum { M_FLAGS = 16, M_CBYTES, M_QNUM, M_LSPID, M_LRPID, M_STIME, M_RTIME, M_CTIME, M_HEAD, M_TAIL, M_RHEAD, M_RTAIL,
+enum { M_FLAGS = 16, M_LSPID, M_LRPID, M_STIME, M_RTIME, M_CTIME, M_HEAD, M_TAIL, M_RHEAD, M_RTAIL,
        M_SHEAD, M_STAIL, M_END, M_FREE };
 enum { M_REMOVED = 1, M_MORE = 2, M_EXPUNGE = 4 };
 #define AGAIN 0xfff /* a receiver must look again */
 #define UNIT 64
+#define CBYTES(hot) ((uint32_t)(hot)) /* the hot word: messages:32, bytes:32 */
+#define QNUM(hot) ((uint32_t)((hot) >> 32))
 #define SMALL 256
 #define GROW 4096
 
@@ -279,8 +281,7 @@ static void unlink_message(struct txn *t, uint32_t n, uint32_t prev, uint32_t pi
 	txn_set(t, prev ? node_next(prev) : M_HEAD, area_value(a, node_next(n)));
 	if (area_value(a, M_TAIL) == n)
 		txn_set(t, M_TAIL, prev);
-	txn_set(t, M_QNUM, area_value(a, M_QNUM) - 1);
-	txn_set(t, M_CBYTES, area_value(a, M_CBYTES) - node_at(a, n)->size);
+	txn_put_hot(t, txn_hot(t) - (1ull << 32) - node_at(a, n)->size);
 	txn_set(t, M_RTIME, now_seconds());
 	txn_set(t, M_LRPID, pid);
 }
@@ -293,15 +294,16 @@ static void append_message(struct txn *t, uint32_t n, uint32_t size, uint32_t pi
 	txn_set(t, tail ? node_next(tail) : M_HEAD, n);
 	txn_set(t, M_TAIL, n);
 	txn_put_raw(t, node_next(n), area_get(a, node_next(n)), 0);
-	txn_set(t, M_QNUM, area_value(a, M_QNUM) + 1);
-	txn_set(t, M_CBYTES, area_value(a, M_CBYTES) + size);
+	txn_put_hot(t, txn_hot(t) + (1ull << 32) + size);
 	txn_set(t, M_STIME, now_seconds());
 	txn_set(t, M_LSPID, pid);
 }
 
 static bool fits(const struct area *a, uint32_t size, uint32_t qbytes)
 {
-	return (uint64_t)area_value(a, M_CBYTES) + size <= qbytes && (uint64_t)area_value(a, M_QNUM) + 1 <= qbytes;
+	uint64_t h = atomic_load_explicit(&a->head->hot, memory_order_acquire);
+
+	return (uint64_t)CBYTES(h) + size <= qbytes && (uint64_t)QNUM(h) + 1 <= qbytes;
 }
 
 /* ---- the cascade ---- */
@@ -698,7 +700,7 @@ int msg_queue_stat(struct ipc_ns *ns, int who, struct obj *o, struct msg_stat *s
 		txn_begin(&t, a, (uint32_t)who);
 		if (!settled(ns, who, o, &t))
 			continue;
-		*st = (struct msg_stat){ area_value(a, M_CBYTES), area_value(a, M_QNUM), area_value(a, M_LSPID),
+		*st = (struct msg_stat){ CBYTES(txn_hot(&t)), QNUM(txn_hot(&t)), area_value(a, M_LSPID),
 					 area_value(a, M_LRPID), area_value(a, M_STIME), area_value(a, M_RTIME),
 					 area_value(a, M_CTIME) };
 		if (txn_valid(&t))

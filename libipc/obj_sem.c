@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Semaphore sets. Each semaphore has a cell {value:16, epoch:16} and one for the pid of its last change. Undo rows hold
+ * Semaphore sets. Each semaphore has {value:16, epoch:16} and a cell for the pid of its last change. Undo rows hold
  * {adjustment:16, epoch:16} for each semaphore and count only in the semaphore's epoch: SETVAL and SETALL clear
- * everybody's by raising it.
+ * everybody's by raising it. The first semaphore is in the hot word, and with it the adjustment of one row, the one that
+ * used it last: {row + 1:16, adjustment:16, epoch:16, value:16}; that row's own cell does not count.
  *
  * Rules inside:
  *  - With S_MORE clear, no waiting request is possible. Whoever changes values while requests wait sets it, and nobody
@@ -25,12 +26,15 @@
 enum { S_FLAGS = 16, S_OTIME, S_CTIME, S_AHEAD, S_ATAIL, S_ZHEAD, S_ZTAIL, S_UHIGH, S_FIRST = 32 };
 enum { S_REMOVED = 1, S_MORE = 2 };
 
-#define VAL(num) ((num) ? S_FIRST + 2 * (uint32_t)(num) : HOT) /* the first one is in the hot cell */
+#define VAL(num) (S_FIRST + 2 * (num)) /* not of the first one */
 #define PID(num) (S_FIRST + 2 * (num) + 1)
 #define SEMVAL(v) ((int)((v) & 0xffff))
 #define EPOCH(v) ((v) >> 16)
 #define PACK(value, epoch) (((uint32_t)(value) & 0xffff) | (uint32_t)(epoch) << 16)
 #define ADJ(v) ((int)(int16_t)((v) & 0xffff))
+#define HOT_ROW(h) ((int32_t)((h) >> 48) - 1)
+#define HOT_ADJ(h) ((int)(int16_t)((h) >> 32 & 0xffff))
+#define HOT_PACK(value, row, adj) ((uint64_t)(value) | (uint64_t)(uint16_t)(adj) << 32 | (uint64_t)((row) + 1) << 48)
 
 /* A request to perform: the caller's, or a sleeper's. */
 struct sem_req {
@@ -84,8 +88,6 @@ int sem_set_create(struct ipc_ns *ns, uint32_t nsems, uint32_t *file)
 /* What txn already plans for the cell; only asked when a semaphore may occur twice. */
 static struct entry *planned(struct txn *t, uint32_t cell)
 {
-	if (t->hot && cell == HOT)
-		return &t->hot_entry;
 	for (uint32_t i = 0; i < t->count; i++)
 		if (t->entry[i].cell == cell)
 			return &t->entry[i];
@@ -106,8 +108,63 @@ static void plan_put(struct txn *t, uint32_t cell, struct entry *e, uint32_t val
 		txn_put_raw(t, cell, area_get(t->area, cell), value);
 }
 
+static uint32_t value_of(const struct area *a, uint32_t num)
+{
+	return num ? area_value(a, VAL(num)) : (uint32_t)atomic_load_explicit(&a->head->hot, memory_order_acquire);
+}
+
+/* The adjustment of a row for the first semaphore, before the hot word h. */
+static int first_adj(const struct area *a, int32_t row, uint64_t h)
+{
+	uint32_t v = area_value(a, undo_cell(a, (uint32_t)row, 1));
+
+	if (HOT_ROW(h) == row)
+		return HOT_ADJ(h);
+	return EPOCH(v) == EPOCH((uint32_t)h) ? ADJ(v) : 0;
+}
+
+/* The row takes its place in the hot word; the one that was there goes back to its cell. */
+static void hot_row(struct txn *t, int32_t row, uint64_t h)
+{
+	uint32_t cell;
+
+	if (HOT_ROW(h) == row)
+		return;
+	if (HOT_ROW(h) >= 0) {
+		cell = undo_cell(t->area, (uint32_t)HOT_ROW(h), 1);
+		if (HOT_ADJ(h) || ADJ(area_value(t->area, cell)))
+			txn_set(t, cell, PACK(HOT_ADJ(h), EPOCH((uint32_t)h)));
+	}
+}
+
+/* plan_one for the first semaphore */
+static inline int plan_first(struct txn *t, struct sem_req *r, const struct sembuf *s)
+{
+	uint64_t h = txn_hot(t);
+	int value = SEMVAL((uint32_t)h) + s->sem_op, adj = HOT_ADJ(h), row = HOT_ROW(h);
+
+	if ((!s->sem_op && SEMVAL((uint32_t)h)) || value < 0)
+		return 1;
+	if (value > SEMVMX)
+		return -ERANGE;
+	if (s->sem_flg & SEM_UNDO && r->undo >= 0) {
+		int sum = first_adj(t->area, r->undo, h) - s->sem_op;
+
+		if (sum < -SEMAEM - 1 || sum > SEMAEM)
+			return -ERANGE;
+		if (s->sem_op) {
+			hot_row(t, r->undo, h);
+			row = r->undo;
+			adj = sum;
+		}
+	}
+	if (s->sem_op)
+		txn_put_hot(t, HOT_PACK(PACK(value, EPOCH((uint32_t)h)), row, adj));
+	return 0;
+}
+
 /* One operation of a request: 0, 1 would block, or -ERANGE. */
-static inline int plan_one(struct txn *t, struct sem_req *r, const struct sembuf *s, bool twice)
+static inline int plan_value(struct txn *t, struct sem_req *r, const struct sembuf *s, bool twice)
 {
 	struct entry *e, *u = NULL;
 	uint32_t v = plan(t, VAL(s->sem_num), twice, &e), adj = 0, cell = 0;
@@ -129,6 +186,15 @@ static inline int plan_one(struct txn *t, struct sem_req *r, const struct sembuf
 	}
 	if (s->sem_op)
 		plan_put(t, VAL(s->sem_num), e, PACK(value, EPOCH(v)));
+	return 0;
+}
+
+static inline int plan_one(struct txn *t, struct sem_req *r, const struct sembuf *s, bool twice)
+{
+	int e = s->sem_num ? plan_value(t, r, s, twice) : plan_first(t, r, s);
+
+	if (e)
+		return e;
 	if (area_value(t->area, PID(s->sem_num)) != r->pid && !(twice && planned(t, PID(s->sem_num))))
 		txn_put_raw(t, PID(s->sem_num), area_get(t->area, PID(s->sem_num)), r->pid);
 	return 0;
@@ -140,6 +206,7 @@ static int plan_request(struct txn *t, struct sem_req *r)
 	uint32_t before = t->count;
 	uint64_t seen = 0;
 	bool twice = false, hot = t->hot;
+	uint64_t hot_new = t->hot_new;
 	int e;
 
 	for (uint32_t i = 0; i < r->nsops; i++) {
@@ -154,6 +221,7 @@ static int plan_request(struct txn *t, struct sem_req *r)
 		if (e) {
 			t->count = before;
 			t->hot = hot;
+			t->hot_new = hot_new;
 			r->blocked = i;
 			return e == 1 && s->sem_flg & IPC_NOWAIT ? -EAGAIN : e;
 		}
@@ -363,17 +431,21 @@ static bool undo_step(struct ipc_ns *ns, int me, struct obj *o, uint32_t tag)
 	if (row >= rows || area_value(a, S_FLAGS) & S_REMOVED)
 		return !txn_valid(&t);
 	for (i = 0; i < a->head->count && t.count + 8 < DESC_INLINE; i++) {
-		uint32_t adj = area_value(a, undo_cell(a, row, i + 1)), v = area_value(a, VAL(i));
-		int value = SEMVAL(v) + ADJ(adj);
+		uint32_t adj = area_value(a, undo_cell(a, row, i + 1)), v = value_of(a, i);
+		int by = i ? EPOCH(adj) == EPOCH(v) ? ADJ(adj) : 0 : first_adj(a, (int32_t)row, txn_hot(&t));
+		int value = SEMVAL(v) + by;
 
-		if (!ADJ(adj))
-			continue;
-		txn_set(&t, undo_cell(a, row, i + 1), 0);
-		if (EPOCH(adj) != EPOCH(v))
-			continue;
+		if (ADJ(adj))
+			txn_set(&t, undo_cell(a, row, i + 1), 0);
 		value = value < 0 ? 0 : value > SEMVMX ? SEMVMX : value;
-		txn_set(&t, VAL(i), PACK(value, EPOCH(v)));
-		txn_set(&t, PID(i), (uint32_t)slot_pid(ns, tag));
+		if (!i && HOT_ROW(txn_hot(&t)) == (int32_t)row)
+			txn_put_hot(&t, HOT_PACK(PACK(value, EPOCH(v)), -1, 0));
+		else if (!i && by)
+			txn_put_hot(&t, (txn_hot(&t) & ~0xffffffffull) | PACK(value, EPOCH(v)));
+		else if (by)
+			txn_set(&t, VAL(i), PACK(value, EPOCH(v)));
+		if (by)
+			txn_set(&t, PID(i), (uint32_t)slot_pid(ns, tag));
 	}
 	if (i == a->head->count) {
 		txn_set(&t, undo_cell(a, row, 0), 0);
@@ -523,6 +595,35 @@ static int operate_slow(struct ipc_ns *ns, int who, struct obj *o, struct sem_re
 	return f.result;
 }
 
+#define SLOW 1
+
+/*
+ * The shortest way: one operation on the first semaphore by the process that changed it last in this second, nobody
+ * waiting, nobody else's undo. Then only the hot word changes, and that is one step; no descriptor is touched.
+ */
+static inline int operate_shortest(struct ipc_ns *ns, struct obj *o, const struct sembuf *s)
+{
+	struct area *a = &o->area;
+	uint64_t x = atomic_load(&a->head->op), h = atomic_load(&a->head->hot);
+	int value = SEMVAL((uint32_t)h) + s->sem_op, adj = HOT_ADJ(h);
+
+	if (WHO(x) || s->sem_num || value < 0 || value > SEMVMX || !s->sem_op)
+		return SLOW;
+	if (area_value(a, S_FLAGS) | area_value(a, S_AHEAD) | area_value(a, S_ZHEAD))
+		return SLOW;
+	if (area_value(a, S_UHIGH) && (area_value(a, S_UHIGH) > 1 || o->undo != 0))
+		return SLOW;
+	if (area_value(a, PID(0)) != (uint32_t)ns->pid || area_value(a, S_OTIME) != now_seconds())
+		return SLOW;
+	if (s->sem_flg & SEM_UNDO) {
+		adj -= s->sem_op;
+		if (o->undo < 0 || HOT_ROW(h) != o->undo || adj < -SEMAEM - 1 || adj > SEMAEM)
+			return SLOW;
+	}
+	return !area_swap_both(a, x, h, OP(SEQ(x) + 1, 0),
+			       HOT_PACK(PACK(value, EPOCH((uint32_t)h)), HOT_ROW(h), adj));
+}
+
 int sem_set_operate(struct ipc_ns *ns, int who, struct obj *o, const struct sembuf *sops, uint32_t nsops,
 		    const struct timespec *deadline)
 {
@@ -532,6 +633,8 @@ int sem_set_operate(struct ipc_ns *ns, int who, struct obj *o, const struct semb
 	struct txn t;
 	int e;
 
+	if (nsops == 1 && !operate_shortest(ns, o, sops))
+		return 0;
 	for (uint32_t i = 0; i < nsops; i++)
 		if (sops[i].sem_flg & SEM_UNDO) {
 			e = undo_row(ns, who, o);
@@ -606,7 +709,7 @@ int sem_set_query(struct ipc_ns *ns, int who, struct obj *o, uint32_t num, int c
 		if (area_value(a, S_FLAGS) & S_REMOVED)
 			v = -EIDRM;
 		else if (cmd == GETVAL)
-			v = SEMVAL(area_value(a, VAL(num)));
+			v = SEMVAL(value_of(a, num));
 		else if (cmd == GETPID)
 			v = (int)area_value(a, PID(num));
 		else
@@ -633,7 +736,7 @@ int sem_set_getall(struct ipc_ns *ns, int who, struct obj *o, unsigned short *va
 			continue;
 		e = area_value(a, S_FLAGS) & S_REMOVED ? -EIDRM : 0;
 		for (uint32_t i = 0; i < a->head->count && !e; i++)
-			values[i] = (unsigned short)SEMVAL(area_value(a, VAL(i)));
+			values[i] = (unsigned short)SEMVAL(value_of(a, i));
 		if (txn_valid(&t))
 			return e;
 	}
@@ -655,7 +758,7 @@ static void wipe_stale(struct ipc_ns *ns, int who, struct obj *o, uint32_t num)
 			txn_begin(&t, a, (uint32_t)who);
 			uint32_t adj = area_value(a, undo_cell(a, row, num + 1));
 
-			if (ADJ(adj) && EPOCH(adj) != EPOCH(area_value(a, VAL(num))))
+			if (ADJ(adj) && EPOCH(adj) != EPOCH(value_of(a, num)))
 				txn_set(&t, undo_cell(a, row, num + 1), 0);
 		} while (!txn_commit(&t));
 	}
@@ -663,9 +766,12 @@ static void wipe_stale(struct ipc_ns *ns, int who, struct obj *o, uint32_t num)
 
 static void plan_setval(struct txn *t, uint32_t num, uint32_t value, uint32_t pid)
 {
-	uint64_t old = area_get(t->area, VAL(num));
+	uint32_t v = value_of(t->area, num);
 
-	txn_put_raw(t, VAL(num), old, PACK(value, EPOCH(VALUE(old)) + 1));
+	if (num)
+		txn_put_raw(t, VAL(num), area_get(t->area, VAL(num)), PACK(value, EPOCH(v) + 1));
+	else
+		txn_put_hot(t, HOT_PACK(PACK(value, EPOCH(v) + 1), -1, 0));
 	txn_set(t, PID(num), pid);
 }
 
@@ -674,7 +780,7 @@ int sem_set_setval(struct ipc_ns *ns, int who, struct obj *o, uint32_t num, int 
 	struct area *a = &o->area;
 	struct txn t;
 
-	if ((EPOCH(area_value(a, VAL(num))) & 0x3fff) == 0x3fff)
+	if ((EPOCH(value_of(a, num)) & 0x3fff) == 0x3fff)
 		wipe_stale(ns, who, o, num);
 	for (;;) {
 		txn_begin(&t, a, (uint32_t)who);
@@ -703,7 +809,7 @@ int sem_set_setall(struct ipc_ns *ns, int who, struct obj *o, const unsigned sho
 	int e;
 
 	for (uint32_t i = 0; i < n; i++)
-		if ((EPOCH(area_value(a, VAL(i))) & 0x3fff) == 0x3fff)
+		if ((EPOCH(value_of(a, i)) & 0x3fff) == 0x3fff)
 			wipe_stale(ns, who, o, i);
 	e = n > 12 ? stage(o, (uint32_t)who, 2ull * n + 8) : 0;
 	if (e)

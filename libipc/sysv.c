@@ -47,7 +47,7 @@ static void explain(void)
 		fprintf(stderr, "libipc-sysv: no System V IPC: IPCD_NAMESPACE is not set; start the program with ipcrun\n");
 }
 
-static ipc_ns *ns_or_explain(void)
+static inline __attribute__((always_inline)) ipc_ns *ns_or_explain(void)
 {
 	if (__builtin_expect(the_ns != NULL, 1))
 		return the_ns;

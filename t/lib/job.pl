@@ -15,18 +15,14 @@
 use strict;
 use warnings;
 use POSIX qw(:sys_wait_h :signal_h setsid tcsetpgrp);
+use Config;
 use Fcntl;
 use constant { TIOCSPTLCK => 0x40045431, TIOCGPTN => 0x80045430, TIOCSCTTY => 0x540E };
 
 my @words;
 push @words, shift @ARGV while @ARGV && $ARGV[0] ne '--';
 shift @ARGV;
-my %num;
-{
-	require Config;
-	my $i = 0;
-	$num{$_} = $i++ for split ' ', $Config::Config{sig_name};
-}
+my @signal = split ' ', $Config{sig_name};
 
 sysopen(my $master, '/dev/ptmx', O_RDWR | O_NOCTTY) or die "ptmx: $!";
 my $arg = pack 'i', 0;
@@ -56,6 +52,7 @@ if (!$pid) {
 	my $byte = <$go_r>;
 	close $go_r;
 	sigprocmask(SIG_UNBLOCK, POSIX::SigSet->new(SIGTTOU));
+	$SIG{INT} = $SIG{QUIT} = 'DEFAULT'; # a script's background job ignores them
 	open STDIN, '<&', $slave;
 	open STDOUT, '>&', $slave;
 	open STDERR, '>&', $slave;
@@ -88,11 +85,10 @@ sub change {
 	for (1 .. 400) {
 		my $got = waitpid $pid, WNOHANG | WUNTRACED;
 		if ($got == $pid) {
-			my %name = reverse %num;
-			my $st = ${^CHILD_STATUS_NATIVE};
-			return 'stopped ' . $name{WSTOPSIG($st)} if WIFSTOPPED($st);
+			my $st = $?;
+			return 'stopped ' . $signal[WSTOPSIG($st)] if WIFSTOPPED($st);
 			return 'exited ' . WEXITSTATUS($st) if WIFEXITED($st);
-			return 'died ' . $name{WTERMSIG($st)};
+			return 'died ' . $signal[WTERMSIG($st)];
 		}
 		select undef, undef, undef, 0.02;
 	}

@@ -132,9 +132,20 @@ inline help(hs, hw)
 {
 	do
 #ifdef COARSE
+#if COARSE > 1
+	:: atomic {
+		OP_IS(hs, hw) ->
+		do
+		:: k < desc[hw - 1].n -> ENTRY_READ(hw); apply(hs, hw)
+		:: else -> break
+		od;
+		finish(hs, hw); SEQ_FORGET; x = 0; k = 0; break
+	   }
+#else
 	:: d_step { OP_IS(hs, hw) && k < desc[hw - 1].n -> ENTRY_READ(hw); apply(hs, hw) }
-	:: atomic { !OP_IS(hs, hw) -> SEQ_FORGET; x = 0; k = 0; break }
 	:: atomic { OP_IS(hs, hw) && k >= desc[hw - 1].n -> finish(hs, hw); SEQ_FORGET; x = 0; k = 0; break }
+#endif
+	:: atomic { !OP_IS(hs, hw) -> SEQ_FORGET; x = 0; k = 0; break }
 #else
 	:: atomic { k < desc[hw - 1].n -> ENTRY_READ(hw) }
 	   if

@@ -35,6 +35,10 @@
 #ifndef ROUNDS
 #define ROUNDS 1
 #endif
+#ifndef MORE_ROUNDS
+#define MORE_ROUNDS 0	/* of thread 1 */
+#endif
+#define LAST(w)	(ROUNDS + ((w) == 1 -> MORE_ROUNDS : 0))
 #ifndef START
 #define START 2
 #endif
@@ -259,13 +263,27 @@ inline account(me)
 	i = 0; p = 0; t = 0
 }
 
+/* The thread's script: in each round take some, and give them back if they were got. */
+inline next_call(me)
+{
+	if
+	:: took -> took = false; mode = GIVE
+	:: else ->
+		if
+		:: round < LAST(me) -> need = NEED(me, round); round++; mode = TAKE
+		:: else -> need = 0; mode = 0; fin[me] = true
+		fi
+	fi;
+	what = 0; SEQ_FORGET
+}
+
 inline finished(me)
 {
 	if
 	:: mode == SLEEP || mode == LEAVE -> assert(got[me]); got[me] = false; took = true
 	:: else
 	fi;
-	mode = 0; what = 0; SEQ_FORGET
+	next_call(me)
 }
 
 /* What a dead thread may have left for a sleeper's once-a-second look. */
@@ -285,7 +303,7 @@ inline finished(me)
 #define FALLS_ASLEEP(me)	(val[STATE(me)] == WAIT)
 #endif
 #ifdef M_WAKE
-#define WOKEN(me)	finished(me); break
+#define WOKEN(me)	finished(me)
 #else
 #define WOKEN(me)	skip
 #endif
@@ -304,24 +322,27 @@ inline next_mode()
 	if
 	:: what == OPERATE -> took = (mode == TAKE -> true : took); mode = SETTLE; what = 0
 	:: what == JOIN -> mode = SLEEP; what = 0
-	:: what == WITHDRAW -> mode = 0; what = 0
+	:: what == WITHDRAW -> mode = SETTLE; what = 0
 	:: what == CLEAR || what == REAP -> who = 0; what = 0
 	:: what == PERFORM
 	fi
 }
 
-/* One call: mode says which. It ends with mode 0; took becomes true if a TAKE got its units. */
-inline call(me)
+proctype Thread(byte me) provided (!dead[me] && !inh[me])
 {
+	FRAME;
+	byte mode, need, v, vt, m, what, who, t, p, i, round;
+	bool took;
+
+	d_step { next_call(me) }
 	do
-	:: atomic { mode == 0 -> break }
 	:: atomic { what == PERFORM -> asleep[who] = false; who = 0; what = 0 }
 	:: atomic { mode != 0 && what == 0 && opwho != 0 -> s = SEQ; x = opwho }
 	   help(s, x)
 	:: atomic { mode != 0 && what == 0 && opwho == 0 -> s = SEQ }
 	   LOOK_AND_DECIDE(me);
 	   if
-	   :: atomic { what == RETURN -> finished(me); break }
+	   :: atomic { what == RETURN -> finished(me) }
 	   :: atomic {
 		what == FUTEX ->
 		what = 0; SEQ_FORGET;
@@ -341,24 +362,6 @@ inline call(me)
 	   :: atomic { what >= OPERATE && OP_IS(s, 0) -> opwho = SELF(me); account(me); next_mode() }
 	      help(s, SELF(me))
 	   fi
-	od
-}
-
-proctype Thread(byte me) provided (!dead[me] && !inh[me])
-{
-	FRAME;
-	byte mode, need, v, vt, m, what, who, t, p, i, round;
-	bool took;
-
-	do
-	:: atomic { round < ROUNDS -> need = NEED(me, round); round++; mode = TAKE }
-	   call(me);
-	   if
-	   :: atomic { took -> took = false; mode = GIVE }
-	      call(me)
-	   :: else
-	   fi
-	:: atomic { round == ROUNDS -> fin[me] = true; break }
 	od
 }
 

@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A process that is stepped through one call, instruction by instruction, and meets something at the k-th: it is
+ * killed, left stopped, interrupted by a signal, or somebody makes possible what it is about to wait for. For every k
+ * a fresh victim is forked; the test looks at the object before and after the victim's death.
+ *
+ * Rules inside:
+ *  - The victim's call lies between two int3. What it found goes into the shared page (step_sh) before the second.
+ *  - A system call is one step. One that blocks (futex) is told by its address; then the scene's agent acts.
+ *  - The spinning before a sleep is run through at full speed, not stepped (a breakpoint behind its loop).
+ *  - A watchdog, forked before anything else, ends the test with the name of the round when nothing goes on for 20 s.
+ */
+#ifndef T_STEP_H
+#define T_STEP_H
+
+#include <dirent.h>
+#include <sched.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
+
+#include "libipc.h"
+#include "proc.h"
+#include "tap.h"
+
+#define STEP_MAX 60000
+
+enum step_act { STEP_KILL, STEP_STOP, STEP_SIGNAL, STEP_GO, STEP_ACTS };
+
+/* What the victim tells, and where the test is (for the watchdog). */
+struct step_shared {
+	volatile int done, handled;
+	volatile long result, error, hresult, herror;
+	volatile uint64_t serial, hserial; /* of a message that was received */
+	volatile long type, htype;
+	volatile int torn;
+	volatile unsigned long progress;
+	volatile long k;
+	char round[200];
+};
+
+static struct step_shared *step_sh;
+static ipc_ns *step_ns;
+static char step_dir[64];
+static unsigned long step_seed;
+
+struct step_scene {
+	const char *name;
+	void (*prepare)(void);     /* the object's state; a sleeper sleeps, if there is one */
+	void (*warm)(void);        /* in the victim: the same call, and back, so that lazy set-up is done */
+	void (*call)(void);        /* in the victim */
+	void (*handler)(void);     /* in the victim's handler */
+	void (*agent)(void);       /* make the victim's wait possible; NULL: it does not wait */
+	bool (*waits)(void);       /* does the victim wait in the object? */
+	void (*stopped)(bool done);/* look while the victim is stopped; done: at the end of the call */
+	void (*after)(void);       /* look after its death */
+};
+
+struct step_trace {
+	int count;
+	unsigned long rip[STEP_MAX];
+	unsigned long futex;             /* address of the blocking system call */
+	int skip_from, skip_to;          /* steps of the spinning */
+};
+
+static const struct step_scene *step_now;
+static enum step_act step_act;
+static bool step_early; /* the agent acts at step k, not when the victim sleeps */
+static bool step_agent_done;
+static pid_t step_pid;
+static int step_bad;    /* failed checks of this sweep */
+
+/* A check inside a round: silent when it holds. */
+#define step_check(cond, ...)                                                                       \
+	do {                                                                                        \
+		if (!(cond) && step_bad++ < 5) {                                                    \
+			diag("%s, step %ld (%s:%d): %s", step_sh->round, step_sh->k, __FILE__, __LINE__, #cond); \
+			diag("  " __VA_ARGS__);                                                     \
+		}                                                                                   \
+	} while (0)
+
+static void step_watchdog(void)
+{
+	pid_t parent = getpid();
+
+	step_sh = mmap(NULL, sizeof *step_sh, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (step_sh == MAP_FAILED)
+		bail_out("no shared page");
+	fflush(stdout);
+	if (fork())
+		return;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (unsigned long last = 0, still = 0; getppid() == parent; proc_nap()) {
+		still = step_sh->progress == last ? still + 1 : 0;
+		last = step_sh->progress;
+		if (still < 15000)
+			continue;
+		diag("hangs: %s, step %ld", step_sh->round, step_sh->k);
+		kill(parent, SIGKILL);
+		break;
+	}
+	_exit(0);
+}
+
+static void step_remove_dir(void)
+{
+	char path[400];
+	DIR *d = opendir(step_dir);
+	struct dirent *e;
+
+	while (d && (e = readdir(d))) {
+		snprintf(path, sizeof path, "%s/%s", step_dir, e->d_name);
+		unlink(path);
+	}
+	if (d)
+		closedir(d);
+	rmdir(step_dir);
+}
+
+static void step_open(void)
+{
+	cpu_set_t set;
+
+	step_watchdog();
+	step_seed = tap_seed();
+	srandom((unsigned)step_seed);
+	strcpy(step_dir, "/dev/shm/t-step-XXXXXX");
+	if (!mkdtemp(step_dir))
+		bail_out("mkdtemp");
+	CPU_ZERO(&set); /* tracer and victim on one processor: a step is a switch, not an interrupt */
+	CPU_SET(sched_getcpu(), &set);
+	sched_setaffinity(0, sizeof set, &set);
+	step_ns = ipc_open(step_dir, IPC_OPEN_CREATE);
+	if (!step_ns) {
+		step_remove_dir();
+		bail_out(ipc_open_error());
+	}
+}
+
+/* ---- the victim ---- */
+
+static void step_on_signal(int sig)
+{
+	(void)sig;
+	step_sh->handled++;
+	if (step_now->handler)
+		step_now->handler();
+}
+
+__attribute__((noinline)) static void step_victim(void)
+{
+	struct sigaction sa = { .sa_handler = step_on_signal };
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	sigaction(SIGUSR1, &sa, NULL);
+	step_now->warm();
+	ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+	__asm__ volatile("int3" ::: "memory");
+	step_now->call();
+	step_sh->done = 1;
+	__asm__ volatile("int3" ::: "memory");
+	_exit(0);
+}
+
+static void step_fork(void)
+{
+	int st;
+
+	step_sh->done = step_sh->handled = step_sh->torn = 0;
+	step_sh->result = step_sh->hresult = -2;
+	step_sh->serial = step_sh->hserial = 0;
+	step_agent_done = false;
+	fflush(stdout);
+	step_pid = fork();
+	if (!step_pid)
+		step_victim();
+	if (step_pid < 0 || waitpid(step_pid, &st, 0) != step_pid || !WIFSTOPPED(st) || WSTOPSIG(st) != SIGTRAP)
+		bail_out("the victim does not start");
+	ptrace(PTRACE_SETOPTIONS, step_pid, NULL, (void *)PTRACE_O_EXITKILL);
+}
+
+static unsigned long step_rip(void)
+{
+	return (unsigned long)ptrace(PTRACE_PEEKUSER, step_pid, (void *)offsetof(struct user_regs_struct, rip), NULL);
+}
+
+static bool step_at_futex(void)
+{
+	struct user_regs_struct r;
+
+	ptrace(PTRACE_GETREGS, step_pid, NULL, &r);
+	return r.rax == SYS_futex && (r.rsi & 0x7f) == 0;
+}
+
+static void step_agent(void)
+{
+	if (!step_agent_done && step_now->agent) {
+		step_agent_done = true;
+		step_now->agent();
+	}
+}
+
+/* One step; in a blocking system call the agent acts when the victim sleeps. 0, or -1 when it is not stopped after. */
+static int step_once(bool blocks)
+{
+	int st;
+
+	ptrace(PTRACE_SINGLESTEP, step_pid, NULL, NULL);
+	if (blocks) {
+		while (waitpid(step_pid, &st, WNOHANG) == 0) {
+			if (proc_state(step_pid, step_pid) == 'S')
+				step_agent();
+			sched_yield();
+		}
+	} else {
+		waitpid(step_pid, &st, 0);
+	}
+	if (!WIFSTOPPED(st) || WSTOPSIG(st) != SIGTRAP) {
+		step_check(false, "the victim stopped with %#x", st);
+		return -1;
+	}
+	return 0;
+}
+
+/* Run to an address. */
+static void step_run_to(unsigned long address)
+{
+	long word = ptrace(PTRACE_PEEKTEXT, step_pid, (void *)address, NULL);
+	int st;
+
+	ptrace(PTRACE_POKETEXT, step_pid, (void *)address, (void *)((word & ~0xffl) | 0xcc));
+	ptrace(PTRACE_CONT, step_pid, NULL, NULL);
+	waitpid(step_pid, &st, 0);
+	ptrace(PTRACE_POKETEXT, step_pid, (void *)address, (void *)word);
+	if (!WIFSTOPPED(st) || step_rip() != address + 1)
+		bail_out("the breakpoint behind the spinning was not met");
+	ptrace(PTRACE_POKEUSER, step_pid, (void *)offsetof(struct user_regs_struct, rip), (void *)address);
+}
+
+/* The whole call once, to see its instructions. */
+static void step_record(struct step_trace *t)
+{
+	int first = 0, last = 0, pauses = 0, i, j;
+
+	memset(t, 0, sizeof *t);
+	step_fork();
+	for (i = 0; i < STEP_MAX && !step_sh->done; i++) {
+		long code;
+
+		t->rip[i] = step_rip();
+		code = ptrace(PTRACE_PEEKTEXT, step_pid, (void *)t->rip[i], NULL);
+		if ((code & 0xffff) == 0x90f3) {
+			if (++pauses == 3)
+				first = i;
+			last = i;
+		}
+		if ((code & 0xffff) == 0x050f && step_at_futex())
+			t->futex = t->rip[i];
+		if (step_once(t->futex && t->futex == t->rip[i]))
+			break;
+	}
+	t->count = i;
+	if (pauses > 3) {
+		for (i = last + 1; i < t->count; i++) {
+			for (j = first; j <= last && t->rip[j] != t->rip[i]; j++)
+				;
+			if (j > last)
+				break;
+		}
+		t->skip_from = first + 1;
+		t->skip_to = i;
+	}
+}
+
+static bool step_skipped(const struct step_trace *t, long k)
+{
+	return k > t->skip_from && k < t->skip_to;
+}
+
+/* Go k steps, or to the end of the call. */
+static void step_go(const struct step_trace *t, long k)
+{
+	bool look = t->futex || t->skip_to;
+
+	for (long i = 0; i < k && !step_sh->done; i++) {
+		unsigned long rip = look ? step_rip() : 0;
+
+		if (t->skip_to && i == t->skip_from && k >= t->skip_to && rip == t->rip[i]) {
+			step_run_to(t->rip[t->skip_to]);
+			i = t->skip_to;
+			if (i >= k)
+				return;
+			rip = t->rip[i];
+		}
+		if (step_once(look && rip == t->futex && step_at_futex()))
+			return;
+	}
+}
+
+/* Let it go on to the end of its call, with a signal or without. */
+static void step_finish(int sig)
+{
+	int st;
+
+	ptrace(PTRACE_CONT, step_pid, NULL, (void *)(long)sig);
+	for (;;) {
+		pid_t r = waitpid(step_pid, &st, WNOHANG);
+
+		if (r == step_pid)
+			break;
+		if (step_now->agent && proc_state(step_pid, step_pid) == 'S' && step_now->waits())
+			step_now->agent(); /* again, if a handler has used it up */
+		sched_yield();
+	}
+	step_check(WIFSTOPPED(st) && WSTOPSIG(st) == SIGTRAP && step_sh->done, "the victim ended with %#x", st);
+}
+
+/* Its death; a zombie is dead. */
+static void step_end(bool zombie)
+{
+	siginfo_t si;
+
+	kill(step_pid, SIGKILL);
+	if (waitid(P_PID, (id_t)step_pid, &si, WEXITED | WNOWAIT))
+		bail_out("waitid");
+	if (!zombie)
+		waitpid(step_pid, NULL, 0);
+	step_now->after();
+	if (zombie)
+		waitpid(step_pid, NULL, 0);
+}
+
+static void step_round(const struct step_trace *t, long k)
+{
+	step_sh->k = k;
+	step_sh->progress++;
+	step_now->prepare();
+	step_fork();
+	step_go(t, k);
+	if (step_early)
+		step_agent();
+	switch (step_act) {
+	case STEP_KILL:
+		break;
+	case STEP_STOP:
+		if (!step_sh->done)
+			step_agent();
+		step_now->stopped(step_sh->done);
+		break;
+	case STEP_SIGNAL:
+	case STEP_GO:
+		if (!step_sh->done)
+			step_finish(step_act == STEP_SIGNAL ? SIGUSR1 : 0);
+		step_now->stopped(true);
+		break;
+	default:
+		break;
+	}
+	step_end(random() % 2);
+}
+
+static const char *step_act_name(void)
+{
+	static const char *const name[STEP_ACTS] = { "killed", "left stopped", "interrupted", "met" };
+
+	return name[step_act];
+}
+
+/* T_STEP=n: one instruction in n, from a random one on. */
+static void step_sweep(const struct step_scene *s, const struct step_trace *t, enum step_act act, bool early, long every)
+{
+	long phase = every > 1 ? random() % every : 0, rounds = 0;
+	double begin = proc_now();
+
+	step_now = s;
+	step_act = act;
+	step_early = early;
+	step_bad = 0;
+	snprintf(step_sh->round, sizeof step_sh->round, "%s, %s%s", s->name, step_act_name(),
+		 early ? " when it has just become possible" : "");
+	for (long k = phase; k <= t->count; k += every) {
+		if (step_skipped(t, k))
+			continue;
+		step_round(t, k);
+		rounds++;
+	}
+	diag("%.2f s", proc_now() - begin);
+	ok(!step_bad, "%s (%ld of %d instructions)", step_sh->round, rounds, t->count);
+}
+
+static void step_scene(const struct step_scene *s, long every)
+{
+	static struct step_trace t;
+
+	step_now = s;
+	snprintf(step_sh->round, sizeof step_sh->round, "%s, recorded", s->name);
+	s->prepare();
+	step_record(&t);
+	ok(step_sh->done && t.count > 50, "%s: a call of %d instructions%s", s->name, t.count - (t.skip_to - t.skip_from),
+	   t.futex ? ", and a sleep" : "");
+	step_end(false);
+	for (int early = 0; early <= (s->agent != NULL); early++)
+		for (int act = 0; act < STEP_ACTS; act++)
+			if (act != STEP_GO || early)
+				step_sweep(s, &t, (enum step_act)act, early, every);
+}
+
+static long step_every(long otherwise)
+{
+	const char *e = getenv("T_STEP");
+	long n = e ? strtol(e, NULL, 10) : 0;
+
+	return n > 0 ? n : otherwise;
+}
+
+/* ---- another process that sleeps in the object ---- */
+
+static pid_t step_peer_pid;
+static int step_peer_go = -1;
+
+struct step_peer { volatile unsigned long asked, answered; volatile long result, error; volatile uint64_t serial; };
+static struct step_peer *step_peer;
+
+static void step_peer_start(void (*fn)(void))
+{
+	int p[2];
+	char c;
+
+	step_peer = mmap(NULL, sizeof *step_peer, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (step_peer == MAP_FAILED || pipe(p))
+		bail_out("no peer");
+	fflush(stdout);
+	step_peer_pid = fork();
+	if (!step_peer_pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(p[1]);
+		while (read(p[0], &c, 1) == 1) {
+			fn();
+			step_peer->answered++;
+		}
+		_exit(0);
+	}
+	close(p[0]);
+	step_peer_go = p[1];
+}
+
+static void step_peer_ask(void)
+{
+	step_peer->asked++;
+	if (write(step_peer_go, "x", 1) != 1)
+		bail_out("the peer has gone");
+}
+
+static bool step_peer_idle(void)
+{
+	return step_peer->asked == step_peer->answered;
+}
+
+static void step_peer_end(void)
+{
+	close(step_peer_go);
+	waitpid(step_peer_pid, NULL, 0);
+}
+
+#endif
