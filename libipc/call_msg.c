@@ -73,6 +73,8 @@ static ssize_t receive(struct ipc_ns *ns, int id, void *msg, size_t size, long t
 		return -EINVAL;
 	if (flags & MSG_COPY && (flags & MSG_EXCEPT || !(flags & IPC_NOWAIT)))
 		return -EINVAL;
+	if (flags & MSG_COPY && size && call_bad_pointer(msg, sizeof(long)))
+		return -EFAULT;
 	e = object_permit(ns, KIND_MSG, id, &qbytes);
 	if (e < 0)
 		return e;

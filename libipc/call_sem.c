@@ -71,6 +71,18 @@ static void add_deadline(const struct timespec *timeout, struct timespec *deadli
 	}
 }
 
+/* SEM_UNDO makes the caller one of those whose end sets the set's otime, even when the operation is refused. */
+static void remember_undo(struct ipc_ns *ns, int who, int id, const struct sembuf *sops, size_t nsops)
+{
+	struct obj *o;
+	size_t i = 0;
+
+	while (i < nsops && !(sops[i].sem_flg & SEM_UNDO))
+		i++;
+	if (i < nsops && !object_open(ns, KIND_SEM, id, who, &o))
+		sem_set_undo(ns, who, o);
+}
+
 static int operate(struct ipc_ns *ns, int id, struct sembuf *sops, size_t nsops, const struct timespec *timeout)
 {
 	struct timespec deadline;
@@ -90,10 +102,10 @@ static int operate(struct ipc_ns *ns, int id, struct sembuf *sops, size_t nsops,
 	e = object_permit(ns, KIND_SEM, id, &nsems);
 	if (e < 0)
 		return e;
-	if (max >= nsems)
-		return -EFBIG;
-	if (!(e & want))
-		return -EACCES;
+	if (max >= nsems || !(e & want)) {
+		remember_undo(ns, who, id, sops, nsops);
+		return max >= nsems ? -EFBIG : -EACCES;
+	}
 	e = object_open(ns, KIND_SEM, id, who, &o);
 	if (e)
 		return e;

@@ -6,9 +6,10 @@
  *
  * Rules inside:
  *  - With M_MORE clear no waiting receiver matches a message, and no waiting sender's message fits.
- *  - A node is filled before the operation that appends it. A frame that finds another frame of its thread filling the
- *    spare (it runs in a signal handler) takes the spare's place with a fresh node; the interrupted frame's becomes an
- *    orphan of the thread until that frame sends it, or the who number gets a new owner.
+ *  - Without messages (hot word), M_HEAD and M_TAIL mean nothing; the last message's `next` means nothing ever.
+ *  - A node is filled before the operation that appends it. A frame that finds another frame of its thread filling one
+ *    (it runs in a signal handler) leaves the spares alone and takes a node of its own, an orphan of the thread until
+ *    it is sent, or until the who number gets a new owner.
  *  - A receiver copies before it commits; what it copied counts if the commit does. A message of up to SMALL bytes
  *    reaches the caller's buffer only then.
  */
@@ -35,6 +36,7 @@ enum { M_REMOVED = 1, M_MORE = 2, M_EXPUNGE = 4 };
 #define QNUM(hot) ((uint32_t)((hot) >> 32))
 #define SMALL 256
 #define GROW 4096
+#define SPARES 16
 
 struct node {
 	cell_t next;
@@ -142,56 +144,94 @@ static void free_node(struct txn *t, uint32_t n)
 	txn_set(t, M_FREE + class, n);
 }
 
-/* Pop a node off the free list into the spare cell; 0 there if there is none. */
-static void next_spare(struct txn *t, uint32_t who, uint32_t class)
+/* A node of a receiver goes to its own spares, so that the next one it sends costs nobody else's cells; not too many. */
+static void free_own(struct txn *t, uint32_t who, uint32_t n)
 {
-	uint32_t free = area_value(t->area, M_FREE + class);
+	struct request *q = &area_who(t->area, who)->req;
+	uint32_t class = node_at(t->area, n)->class % CLASSES, cell = spare_cell(t->area, who, class);
+	uint32_t spare = area_value(t->area, cell);
 
-	txn_set(t, spare_cell(t->area, who, class), free);
-	if (free)
-		txn_set(t, M_FREE + class, area_value(t->area, node_next(free)));
+	if (atomic_load_explicit(&q->filling, memory_order_relaxed) || (spare && q->spares[class] >= SPARES)) {
+		free_node(t, n);
+		return;
+	}
+	q->spares[class] = spare ? q->spares[class] + 1 : 1;
+	txn_set(t, node_next(n), spare);
+	txn_set(t, cell, n);
 }
 
-/*
- * A node to fill, owned by this thread: its spare; or, if an interrupted frame is filling that, another in its place.
- * The node is marked as being filled, until fill_end.
- */
+/* Some nodes off the free list become the thread's spares, which are none. */
+static int refill(int who, struct obj *o, uint32_t class)
+{
+	struct area *a = &o->area;
+	struct txn t;
+	int e = 0;
+
+	txn_begin(&t, a, (uint32_t)who);
+	uint32_t first = area_value(a, M_FREE + class), last = first, cell = spare_cell(a, (uint32_t)who, class);
+
+	if (!first || area_value(a, cell)) {
+		e = txn_valid(&t) && !first ? grow(who, o, class) : 0;
+		return e;
+	}
+	for (int i = 1; i < SPARES / 2 && area_value(a, node_next(last)) && area_unmoved(a, t.op); i++)
+		last = area_value(a, node_next(last));
+	txn_set(&t, cell, first);
+	txn_set(&t, M_FREE + class, area_value(a, node_next(last)));
+	txn_set(&t, node_next(last), 0);
+	if (txn_commit(&t))
+		area_who(a, (uint32_t)who)->req.spares[class] = SPARES / 2;
+	return 0;
+}
+
+/* A node for a frame whose thread has interrupted itself filling another: off the free list, into the orphans. */
+static int take_orphan(int who, struct obj *o, uint32_t class, uint32_t *node)
+{
+	struct area *a = &o->area;
+	uint32_t orphans = orphan_cell(a, (uint32_t)who);
+	struct txn t;
+
+	for (;;) {
+		txn_begin(&t, a, (uint32_t)who);
+		uint32_t n = area_value(a, M_FREE + class);
+
+		if (!n) {
+			if (txn_valid(&t) && grow(who, o, class))
+				return -ENOMEM;
+			continue;
+		}
+		txn_set(&t, M_FREE + class, area_value(a, node_next(n)));
+		txn_set(&t, node_next(n), area_value(a, orphans));
+		txn_set(&t, orphans, n);
+		if (txn_commit(&t)) {
+			*node = n;
+			return 0;
+		}
+	}
+}
+
+/* A node to fill, owned by this thread: its first spare, marked as being filled until fill_end. */
 static int fill_begin(int who, struct obj *o, uint32_t class, uint32_t *node, uint32_t *outer)
 {
 	struct area *a = &o->area;
 	struct request *q = &area_who(a, (uint32_t)who)->req;
-	uint32_t spare, cell = spare_cell(a, (uint32_t)who, class);
-	struct txn t;
+	uint32_t cell = spare_cell(a, (uint32_t)who, class);
 
 	*outer = atomic_load_explicit(&q->filling, memory_order_relaxed);
+	if (*outer)
+		return take_orphan(who, o, class, node);
 	for (;;) {
-		spare = area_value(a, cell);
-		if (spare && spare != *outer) {
-			atomic_store_explicit(&q->filling, spare, memory_order_relaxed);
-			atomic_signal_fence(memory_order_seq_cst);
-			*node = spare;
-			/* A handler in between has sent this very node, or made it an orphan. */
-			if (area_value(a, cell) == spare)
-				return 0;
-			continue;
-		}
-		txn_begin(&t, a, (uint32_t)who);
-		if (!area_value(a, M_FREE + class)) {
-			txn_valid(&t);
-			if (grow(who, o, class))
+		*node = area_value(a, cell);
+		if (!*node) {
+			if (refill(who, o, class))
 				return -ENOMEM;
 			continue;
 		}
-		if (area_value(a, cell) != spare) {
-			txn_valid(&t);
-			continue;
-		}
-		next_spare(&t, (uint32_t)who, class);
-		if (spare) {
-			txn_set(&t, node_next(spare), area_value(a, orphan_cell(a, (uint32_t)who)));
-			txn_set(&t, orphan_cell(a, (uint32_t)who), spare);
-		}
-		txn_commit(&t);
+		atomic_store_explicit(&q->filling, *node, memory_order_relaxed);
+		atomic_signal_fence(memory_order_seq_cst);
+		if (area_value(a, cell) == *node) /* no handler has sent it in between */
+			return 0;
+		atomic_store_explicit(&q->filling, 0, memory_order_relaxed);
 	}
 }
 
@@ -200,15 +240,13 @@ static void fill_end(struct area *a, int who, uint32_t outer)
 	atomic_store_explicit(&area_who(a, (uint32_t)who)->req.filling, outer, memory_order_relaxed);
 }
 
-/* Entries by which the thread gives up a node that it has filled: its spare gets a successor, or an orphan leaves. */
+/* Entries by which the thread gives up the node that it has filled. */
 static void give_up(struct txn *t, uint32_t who, uint32_t class, uint32_t n)
 {
-	uint32_t at = orphan_cell(t->area, who), steps = 0;
+	uint32_t at = spare_cell(t->area, who, class), steps = 0;
 
-	if (area_value(t->area, spare_cell(t->area, who, class)) == n) {
-		next_spare(t, who, class);
-		return;
-	}
+	if (area_value(t->area, at) != n)
+		at = orphan_cell(t->area, who);
 	while (area_value(t->area, at) != n && area_value(t->area, at) && steps++ < 1000)
 		at = node_next(area_value(t->area, at));
 	if (area_value(t->area, at) == n)
@@ -255,7 +293,9 @@ static uint32_t find(struct txn *t, int64_t type, enum mode mode, uint32_t *prev
 	uint32_t n, before = 0, found = 0, steps = 0;
 	uint64_t number = 0;
 
-	for (n = area_value(a, M_HEAD); node_valid(a, n); before = n, n = area_value(a, node_next(n))) {
+	uint32_t left_over = QNUM(txn_hot(t));
+
+	for (n = area_value(a, M_HEAD); left_over-- && node_valid(a, n); before = n, n = area_value(a, node_next(n))) {
 		int64_t have = __atomic_load_n(&node_at(a, n)->type, __ATOMIC_RELAXED);
 
 		if ((++steps & 63) == 0 && !area_unmoved(a, t->op))
@@ -278,9 +318,12 @@ static void unlink_message(struct txn *t, uint32_t n, uint32_t prev, uint32_t pi
 {
 	struct area *a = t->area;
 
-	txn_set(t, prev ? node_next(prev) : M_HEAD, area_value(a, node_next(n)));
-	if (area_value(a, M_TAIL) == n)
+	if (QNUM(txn_hot(t)) == 1)
+		; /* and none is left */
+	else if (area_value(a, M_TAIL) == n)
 		txn_set(t, M_TAIL, prev);
+	else
+		txn_set(t, prev ? node_next(prev) : M_HEAD, area_value(a, node_next(n)));
 	txn_put_hot(t, txn_hot(t) - (1ull << 32) - node_at(a, n)->size);
 	txn_set(t, M_RTIME, now_seconds());
 	txn_set(t, M_LRPID, pid);
@@ -289,11 +332,9 @@ static void unlink_message(struct txn *t, uint32_t n, uint32_t prev, uint32_t pi
 static void append_message(struct txn *t, uint32_t n, uint32_t size, uint32_t pid)
 {
 	struct area *a = t->area;
-	uint32_t tail = area_value(a, M_TAIL);
 
-	txn_set(t, tail ? node_next(tail) : M_HEAD, n);
+	txn_set(t, QNUM(txn_hot(t)) ? node_next(area_value(a, M_TAIL)) : M_HEAD, n);
 	txn_set(t, M_TAIL, n);
-	txn_put_raw(t, node_next(n), area_get(a, node_next(n)), 0);
 	txn_put_hot(t, txn_hot(t) + (1ull << 32) + size);
 	txn_set(t, M_STIME, now_seconds());
 	txn_set(t, M_LSPID, pid);
@@ -610,7 +651,7 @@ static ssize_t found(struct frame *f, struct txn *t, uint32_t node, uint32_t pre
 	if (f->msg)
 		memcpy(size <= SMALL ? small : (char *)f->msg + sizeof(long), n->text, size);
 	unlink_message(t, node, prev, (uint32_t)f->ns->pid);
-	free_node(t, node);
+	free_own(t, f->who, node);
 	if (area_value(t->area, M_SHEAD))
 		txn_set(t, M_FLAGS, area_value(t->area, M_FLAGS) | M_MORE);
 	if (!txn_commit(t))

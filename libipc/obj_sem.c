@@ -9,6 +9,8 @@
  *  - With S_MORE clear, no waiting request is possible. Whoever changes values while requests wait sets it, and nobody
  *    does or answers anything else before the cascade (sem_step) has performed what became possible, in the kernel's
  *    order: those that wait for zero first, then alterers from the oldest on, each time from the beginning.
+ *  - Those that wait for zero are looked at only with S_ZERO. What a request waits for (its node cell holds the number of
+ *    the operation) is what it was when the request was last looked at. GETNCNT and IPC_NOWAIT in arrays show both.
  *  - Before a call looks at values, the owners of the other undo rows are asked for; the dead are reaped first.
  */
 #include <errno.h>
@@ -24,7 +26,7 @@
 #include "wait.h"
 
 enum { S_FLAGS = 16, S_OTIME, S_CTIME, S_AHEAD, S_ATAIL, S_ZHEAD, S_ZTAIL, S_UHIGH, S_FIRST = 32 };
-enum { S_REMOVED = 1, S_MORE = 2 };
+enum { S_REMOVED = 1, S_MORE = 2, S_ZERO = 4 }; /* S_ZERO: a semaphore is 0 that was changed */
 
 #define VAL(num) (S_FIRST + 2 * (num)) /* not of the first one */
 #define PID(num) (S_FIRST + 2 * (num) + 1)
@@ -261,8 +263,33 @@ static int stage(struct obj *o, uint32_t who, uint64_t entries)
 	return file_fence(area_big(&o->area, who), entries * sizeof(struct entry));
 }
 
+/* Requests that wait for another of their operations than before. */
+#define STALE 12
+struct stale { uint32_t n, who[STALE], blocked[STALE]; };
+
+static void note_stale(struct txn *t, struct stale *s, uint32_t who, uint32_t blocked)
+{
+	if (area_value(t->area, REQ_NODE(t->area, who)) == blocked || s->n == STALE)
+		return;
+	s->who[s->n] = who;
+	s->blocked[s->n++] = blocked;
+}
+
+/* Nothing more to do in a list: the flags go, unless there may be more that is stale. */
+static void scanned(struct txn *t, const struct stale *s, uint32_t flags)
+{
+	for (uint32_t i = 0; i < s->n; i++)
+		txn_set(t, REQ_NODE(t->area, s->who[i]), s->blocked[i]);
+	if (s->n < STALE)
+		txn_set(t, S_FLAGS, area_value(t->area, S_FLAGS) & ~flags);
+	txn_commit(t);
+}
+
+enum which { ALL, SIMPLE, ARRAYS };
+
 /* The first request of a list that can be performed or must fail; 0 when there is none. Its plan is in t. */
-static uint32_t first_possible(struct txn *t, uint32_t head, bool removed, int *result)
+static uint32_t first_possible(struct txn *t, uint32_t head, bool removed, enum which which, int *result,
+			       struct stale *stale)
 {
 	uint32_t who = area_value(t->area, head), steps = 0;
 
@@ -273,14 +300,45 @@ static uint32_t first_possible(struct txn *t, uint32_t head, bool removed, int *
 			*result = -EIDRM;
 			return who;
 		}
+		if (!area_unmoved(t->area, t->op))
+			return 0;
 		load_request(t->area, who, &r);
+		if (which != ALL && (r.nsops == 1) != (which == SIMPLE))
+			continue;
 		*result = plan_request(t, &r);
 		if (*result != 1)
 			return who;
-		if (!area_unmoved(t->area, t->op))
-			return 0;
+		note_stale(t, stale, who, r.blocked);
 	}
 	return 0;
+}
+
+static bool anybody_waits(const struct area *a)
+{
+	return area_value(a, S_AHEAD) || area_value(a, S_ZHEAD);
+}
+
+/* Is the semaphore 0 after what t plans? */
+static bool zero_after(struct txn *t, uint32_t num)
+{
+	struct entry *e;
+
+	return !SEMVAL(num ? plan(t, VAL(num), true, &e) : (uint32_t)txn_hot(t));
+}
+
+/* Whoever waits is to be looked at; sops is what was done, NULL for a change of any semaphores. */
+static void changed(struct txn *t, const struct sembuf *sops, uint32_t nsops)
+{
+	uint32_t flags = area_value(t->area, S_FLAGS) | S_MORE;
+
+	if (!anybody_waits(t->area))
+		return;
+	if (!sops)
+		nsops = t->area->head->count;
+	for (uint32_t i = 0; i < nsops && area_value(t->area, S_ZHEAD) && !(flags & S_ZERO); i++)
+		if (zero_after(t, sops ? sops[i].sem_num : i))
+			flags |= S_ZERO;
+	txn_set(t, S_FLAGS, flags);
 }
 
 /* One step of the cascade, by whoever sees S_MORE. */
@@ -288,6 +346,8 @@ static void sem_step(struct ipc_ns *ns, int me, struct obj *o)
 {
 	struct area *a = &o->area;
 	uint32_t head = S_ZHEAD, tail = S_ZTAIL, who, flags;
+	struct stale stale = { .n = 0 };
+	struct sem_req r;
 	int result = 0;
 	struct txn t;
 
@@ -305,15 +365,23 @@ static void sem_step(struct ipc_ns *ns, int me, struct obj *o)
 		}
 		txn_stage(&t, area_big(a, (uint32_t)me), 3 * a->head->count + 64);
 	}
-	who = first_possible(&t, head, flags & S_REMOVED, &result);
+	who = 0;
+	if (flags & (S_REMOVED | S_ZERO)) {
+		who = first_possible(&t, head, flags & S_REMOVED, SIMPLE, &result, &stale);
+		if (!who)
+			who = first_possible(&t, head, flags & S_REMOVED, ARRAYS, &result, &stale);
+		if (!who && flags & S_ZERO) {
+			scanned(&t, &stale, S_ZERO);
+			return;
+		}
+	}
 	if (!who) {
 		head = S_AHEAD;
 		tail = S_ATAIL;
-		who = first_possible(&t, head, flags & S_REMOVED, &result);
+		who = first_possible(&t, head, flags & S_REMOVED, ALL, &result, &stale);
 	}
 	if (!who) {
-		txn_set(&t, S_FLAGS, flags & ~(uint32_t)S_MORE);
-		txn_commit(&t);
+		scanned(&t, &stale, S_MORE);
 		return;
 	}
 	uint32_t tag = (uint32_t)atomic_load(&ns->slots->who[who]);
@@ -325,9 +393,13 @@ static void sem_step(struct ipc_ns *ns, int me, struct obj *o)
 		txn_commit(&t);
 		return;
 	}
-	wait_done(&t, head, tail, who, -result);
-	if (!result)
+	if (!result) {
+		load_request(a, who, &r);
 		txn_set(&t, S_OTIME, now_seconds());
+		if (head == S_AHEAD)
+			changed(&t, r.sops, r.nsops);
+	}
+	wait_done(&t, head, tail, who, -result);
 	if (txn_commit(&t))
 		wait_wake(a, who);
 }
@@ -357,17 +429,6 @@ static inline bool settled(struct ipc_ns *ns, int me, struct obj *o, struct txn 
 	return true;
 }
 
-static bool anybody_waits(const struct area *a)
-{
-	return area_value(a, S_AHEAD) || area_value(a, S_ZHEAD);
-}
-
-static void changed(struct txn *t)
-{
-	if (anybody_waits(t->area))
-		txn_set(t, S_FLAGS, area_value(t->area, S_FLAGS) | S_MORE);
-}
-
 static void run_cascade(struct ipc_ns *ns, int me, struct obj *o)
 {
 	while (area_value(&o->area, S_FLAGS) & S_MORE)
@@ -376,7 +437,7 @@ static void run_cascade(struct ipc_ns *ns, int me, struct obj *o)
 
 /* ---- undo rows ---- */
 
-static int undo_row(struct ipc_ns *ns, int me, struct obj *o)
+int sem_set_undo(struct ipc_ns *ns, int me, struct obj *o)
 {
 	struct area *a = &o->area;
 	struct txn t;
@@ -450,7 +511,7 @@ static bool undo_step(struct ipc_ns *ns, int me, struct obj *o, uint32_t tag)
 	if (i == a->head->count) {
 		txn_set(&t, undo_cell(a, row, 0), 0);
 		txn_set(&t, S_OTIME, now_seconds());
-		changed(&t);
+		changed(&t, NULL, 0);
 	}
 	txn_commit(&t);
 	return true;
@@ -535,6 +596,7 @@ static int join(struct frame *f, struct txn *t, const struct sem_req *r)
 	fill_request(f->obj, f->who, r);
 	f->head = is_alter(r->sops, r->nsops) ? S_AHEAD : S_ZHEAD;
 	f->tail = f->head + 1;
+	txn_set(t, REQ_NODE(t->area, f->who), r->blocked);
 	wait_join(f, t);
 	return txn_commit(t) ? 0 : 1;
 }
@@ -574,7 +636,7 @@ static int operate_slow(struct ipc_ns *ns, int who, struct obj *o, struct sem_re
 		if (e == 0) {
 			txn_set(&t, S_OTIME, now_seconds());
 			if (is_alter(r->sops, r->nsops))
-				changed(&t);
+				changed(&t, r->sops, r->nsops);
 			if (!txn_commit(&t))
 				continue;
 			ipc_frame = NULL;
@@ -637,7 +699,7 @@ int sem_set_operate(struct ipc_ns *ns, int who, struct obj *o, const struct semb
 		return 0;
 	for (uint32_t i = 0; i < nsops; i++)
 		if (sops[i].sem_flg & SEM_UNDO) {
-			e = undo_row(ns, who, o);
+			e = sem_set_undo(ns, who, o);
 			if (e < 0)
 				return e;
 			r.undo = e;
@@ -657,7 +719,7 @@ int sem_set_operate(struct ipc_ns *ns, int who, struct obj *o, const struct semb
 		}
 		txn_set(&t, S_OTIME, now_seconds());
 		if (anybody_waits(a) && is_alter(sops, nsops))
-			txn_set(&t, S_FLAGS, area_value(a, S_FLAGS) | S_MORE);
+			changed(&t, sops, nsops);
 		if (txn_commit(&t))
 			break;
 	}
@@ -673,7 +735,7 @@ static int count_waiters(struct ipc_ns *ns, struct txn *t, uint32_t head, uint32
 	int n = 0;
 
 	for (; who && who < WHO_MAX && steps < WHO_MAX; who = area_value(t->area, REQ_NEXT(t->area, who)), steps++) {
-		uint32_t tag = (uint32_t)atomic_load(&ns->slots->who[who]), before = t->count;
+		uint32_t tag = (uint32_t)atomic_load(&ns->slots->who[who]), blocked;
 		struct sem_req r;
 
 		if (!area_unmoved(t->area, t->op))
@@ -683,13 +745,9 @@ static int count_waiters(struct ipc_ns *ns, struct txn *t, uint32_t head, uint32
 			return 0;
 		}
 		load_request(t->area, who, &r);
-		if (plan_request(t, &r) == 1) {
-			const struct sembuf *s = &r.sops[r.blocked];
-
-			n += s->sem_num == num && (s->sem_op == 0) == zero;
-		}
-		t->count = before;
-		t->hot = false;
+		blocked = area_value(t->area, REQ_NODE(t->area, who));
+		if (blocked < r.nsops)
+			n += r.sops[blocked].sem_num == num && (r.sops[blocked].sem_op == 0) == zero;
 	}
 	return n;
 }
@@ -793,12 +851,20 @@ int sem_set_setval(struct ipc_ns *ns, int who, struct obj *o, uint32_t num, int 
 		}
 		plan_setval(&t, num, (uint32_t)value, (uint32_t)ns->pid);
 		txn_set(&t, S_CTIME, now_seconds());
-		changed(&t);
+		changed(&t, NULL, 0);
 		if (txn_commit(&t))
 			break;
 	}
 	run_cascade(ns, who, o);
 	return 0;
+}
+
+static bool any_zero(const unsigned short *values, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (!values[i])
+			return true;
+	return false;
 }
 
 int sem_set_setall(struct ipc_ns *ns, int who, struct obj *o, const unsigned short *values)
@@ -828,7 +894,8 @@ int sem_set_setall(struct ipc_ns *ns, int who, struct obj *o, const unsigned sho
 		for (uint32_t i = 0; i < n; i++)
 			plan_setval(&t, i, values[i], (uint32_t)ns->pid);
 		txn_set(&t, S_CTIME, now_seconds());
-		changed(&t);
+		if (anybody_waits(a))
+			txn_set(&t, S_FLAGS, area_value(a, S_FLAGS) | S_MORE | (any_zero(values, n) ? S_ZERO : 0));
 		if (txn_commit(&t))
 			break;
 	}

@@ -183,5 +183,6 @@ CHANGES_IDS(setregid, (gid_t a, gid_t b), (a, b))
 CHANGES_IDS(setresuid, (uid_t a, uid_t b, uid_t c), (a, b, c))
 CHANGES_IDS(setresgid, (gid_t a, gid_t b, gid_t c), (a, b, c))
 CHANGES_IDS(setgroups, (size_t n, const gid_t *list), (n, list))
+int capset(void *head, const void *data); /* in libc, declared by libcap only */
 CHANGES_IDS(capset, (void *head, const void *data), (head, data))
 CHANGES_IDS(initgroups, (const char *user, gid_t group), (user, group))

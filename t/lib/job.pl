@@ -40,6 +40,7 @@ if ($leader) {
 	exit($? ? 1 : 0);
 }
 setsid();
+$SIG{HUP} = 'IGNORE'; # the terminal goes when we do
 open my $slave, '+<', $tty or die "$tty: $!";
 ioctl $slave, TIOCSCTTY, 0 or die "controlling terminal: $!";
 sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTTOU));
@@ -52,7 +53,7 @@ if (!$pid) {
 	my $byte = <$go_r>;
 	close $go_r;
 	sigprocmask(SIG_UNBLOCK, POSIX::SigSet->new(SIGTTOU));
-	$SIG{INT} = $SIG{QUIT} = 'DEFAULT'; # a script's background job ignores them
+	$SIG{INT} = $SIG{QUIT} = $SIG{HUP} = 'DEFAULT'; # a script's background job ignores them
 	open STDIN, '<&', $slave;
 	open STDOUT, '>&', $slave;
 	open STDERR, '>&', $slave;
@@ -85,7 +86,7 @@ sub change {
 	for (1 .. 400) {
 		my $got = waitpid $pid, WNOHANG | WUNTRACED;
 		if ($got == $pid) {
-			my $st = $?;
+			my $st = ${^CHILD_ERROR_NATIVE};
 			return 'stopped ' . $signal[WSTOPSIG($st)] if WIFSTOPPED($st);
 			return 'exited ' . WEXITSTATUS($st) if WIFEXITED($st);
 			return 'died ' . $signal[WTERMSIG($st)];

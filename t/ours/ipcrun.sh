@@ -75,7 +75,7 @@ is "no descriptor of the program stays open in ipcrun" "$(perl -e '
 counter='
 	$| = 1; my %n; my $last = 0;
 	for my $s (qw(HUP INT TERM USR1 CONT TSTP WINCH)) { $SIG{$s} = sub { $n{$s}++ } }
-	$SIG{USR2} = sub { $last = 1 };
+	$SIG{SYS} = sub { $last = 1 }; # the last one to be taken
 	print "ready $$\n"; select undef, undef, undef, 0.1 until $last;
 	print join(" ", map { "$_=$n{$_}" } sort keys %n), "\n"'
 # PRE: perl that sends signals, with $p the pid of ipcrun (a group leader) and $c that of the program
@@ -83,7 +83,7 @@ signals_seen() {	# PERL
 	perl -e 'my $do = shift; pipe my $r, my $w; my $p = fork;
 		if (!$p) { setpgrp; open STDOUT, ">&", $w; exec @ARGV } close $w;
 		$SIG{ALRM} = sub { print "too slow"; kill KILL => -$p; exit }; alarm 20;
-		my ($c) = <$r> =~ /(\d+)/; select undef, undef, undef, 0.05; eval $do; kill USR2 => $p; print scalar <$r>; waitpid $p, 0
+		my ($c) = <$r> =~ /(\d+)/; select undef, undef, undef, 0.05; eval $do; kill SYS => $p; print scalar <$r>; waitpid $p, 0
 		' -- "$1" "$IPCRUN" perl -e "$counter"
 }
 is "signals sent to ipcrun alone reach the program, once" \

@@ -4,12 +4,9 @@
  * interrupted at each instruction. Others then at once find a consistent set and can do everything on it, and every
  * unit and undo adjustment is accounted for.
  */
-#include "step.h"
+#include "../../libipc/obj_sem.c" /* for the layout of its undo rows; the library's own copy is not linked then */
 
-#include "inspect.h"
-#include "registry.h"
-#include "slot.h"
-#include "wait.h"
+#include "step.h"
 
 union semun { int val; struct semid_ds *buf; unsigned short *array; };
 
@@ -29,19 +26,37 @@ static int op(int num, int by, int flags)
 	return ipc_semop(step_ns, set, &s, 1);
 }
 
+/* The undo of one row: what the victim has for semaphore 0 goes to *mine, all else to *others. */
+static void add_row(const struct area *a, uint32_t row, int *mine, int *others)
+{
+	uint32_t tag = area_value(a, undo_cell(a, row, 0));
+
+	for (uint32_t i = 0; tag && i < 3; i++) {
+		uint32_t u = area_value(a, undo_cell(a, row, i + 1));
+		int adjust = EPOCH(u) == EPOCH(value_of(a, i)) ? ADJ(u) : 0;
+
+		if (!i)
+			adjust = first_adj(a, (int32_t)row, atomic_load(&a->head->hot));
+		*(!i && slot_pid(step_ns, tag) == step_pid ? mine : others) += adjust;
+	}
+}
+
 /* What the victim has pending on semaphore 0; *others: what anybody has on any. */
 static int pending(int *others)
 {
-	struct inspect_undo u[64];
-	int n = inspect_undo(step_ns, ns_enter(step_ns), set, u, 64), sum = 0;
+	struct obj *o;
+	int mine = 9999;
+	uint64_t x;
 
-	*others = 0;
-	for (int i = 0; i < n && i < 64; i++)
-		if (u[i].pid == step_pid && !u[i].num)
-			sum += u[i].adjust;
-		else
-			*others += u[i].adjust;
-	return sum;
+	if (object_open(step_ns, KIND_SEM, set, ns_enter(step_ns), &o))
+		return mine;
+	do {
+		x = area_idle(&o->area);
+		mine = *others = 0;
+		for (uint32_t row = 0; row < area_value(&o->area, S_UHIGH); row++)
+			add_row(&o->area, row, &mine, others);
+	} while (!area_unmoved(&o->area, x));
+	return mine;
 }
 
 static int clipped(int value)
@@ -80,7 +95,7 @@ static void peer(void)
 /* ---- looking ---- */
 
 /* The first call after something happened is another one each time; each must see the whole truth. */
-static void look(int value, int waiting)
+static void see(int value, int waiting)
 {
 	unsigned short all[3];
 	struct semid_ds ds;
@@ -163,7 +178,7 @@ static void stopped(bool done)
 			step_check(step_sh->hresult, "the handler overtook the peer");
 	}
 	got = with_peer && !peer_waits();
-	look(base + ups - adjust - got, with_peer && !got);
+	see(base + ups - adjust - got, with_peer && !got);
 	everything_else();
 }
 
@@ -175,7 +190,7 @@ static void after(void)
 	value = clipped(base + ups - got);
 	if (step_sh->hresult == 0 && got) /* more undo than units */
 		value = 0;
-	look(value, with_peer && !got);
+	see(value, with_peer && !got);
 	step_check(!pending(&others) && !others, "undo is left: %d", others);
 	everything_else();
 	if (!with_peer)

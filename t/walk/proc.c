@@ -330,6 +330,16 @@ int proc_settle(int woken[SEATS])
 	return n;
 }
 
+/* Where deaths are noticed by those who ask, they are noticed in their order only if somebody asks after each. */
+static void ask_sets(void)
+{
+	struct obj **list;
+	int n = obj_live(SEM, &list);
+
+	while (n-- > 0)
+		semctl(list[n]->id, 0, GETPID);
+}
+
 void proc_end_all(void)
 {
 	int i, status;
@@ -339,6 +349,7 @@ void proc_end_all(void)
 			continue;
 		kill(workers[i].pid, SIGKILL);
 		proc_wait_end(i, &status);
+		ask_sets();
 	}
 }
 
