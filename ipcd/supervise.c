@@ -126,10 +126,10 @@ static void take_default(int sig)
 	sigset_t set;
 
 	signal(sig, SIG_DFL);
+	raise(sig); /* one with what is pending: it strikes once */
 	sigemptyset(&set);
 	sigaddset(&set, sig);
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
-	raise(sig);
 }
 
 /* The child has stopped: so do we, and the shell sees a stopped job. We go on when somebody continues us. */

@@ -44,12 +44,14 @@ static int check_sops(struct ipc_ns *ns, int id, const struct sembuf *sops, size
 {
 	*want = MAY_READ;
 	*max = 0;
-	if (nsops < 1 || id < 0)
-		return -EINVAL;
 	if (nsops > 1 && nsops > registry_limit(ns, LIM_SEMOPM))
 		return -E2BIG;
+	if (nsops < 1)
+		return -EINVAL;
 	if (call_bad_pointer(sops, nsops * sizeof *sops))
 		return -EFAULT;
+	if (id < 0)
+		return -EINVAL;
 	for (size_t i = 0; i < nsops; i++) {
 		if (sops[i].sem_num > *max)
 			*max = sops[i].sem_num;

@@ -172,6 +172,8 @@ static void mark(struct slot_row *r)
 	memset(&r->mutex, 0, sizeof r->mutex);
 	pthread_mutex_init(&r->mutex, &attr);
 	pthread_mutex_lock(&r->mutex);
+	/* After a bare clone libc takes the thread for its parent's; the kernel looks for the real one. */
+	__atomic_store_n(&r->mutex.__data.__lock, (int)syscall(SYS_gettid), __ATOMIC_RELEASE);
 }
 
 static void settle_in(struct ipc_ns *ns, uint32_t slot, void *file)

@@ -4,6 +4,7 @@
  * tmpfs), one connection a process. See store.h.
  */
 #include <errno.h>
+#include <stdarg.h>
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -106,6 +107,51 @@ static int fds_are_ours(const struct store *s)
 	return 1;
 }
 
+/*
+ * Closing a connection whose descriptors the program has closed, and perhaps used anew: SQLite must forget them, and
+ * touch none. While `abandoning`, close and fcntl reach only descriptors of the database's own files.
+ */
+static __thread const struct store *abandoning;
+
+static int is_ours(const struct store *s, int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return 0;
+	for (int i = 0; i < FDS && s->fds[i].fd >= 0; i++)
+		if (s->fds[i].fd == fd)
+			return st.st_dev == s->fds[i].dev && st.st_ino == s->fds[i].ino;
+	return 0;
+}
+
+static int guarded_close(int fd)
+{
+	return abandoning && !is_ours(abandoning, fd) ? 0 : close(fd);
+}
+
+static int guarded_fcntl(int fd, int cmd, ...)
+{
+	void *arg;
+	va_list ap;
+
+	va_start(ap, cmd);
+	arg = va_arg(ap, void *);
+	va_end(ap);
+	return abandoning && !is_ours(abandoning, fd) ? 0 : fcntl(fd, cmd, arg);
+}
+
+static void guard_calls(void)
+{
+	sqlite3_vfs *vfs = sqlite3_vfs_find("unix");
+	static int done;
+
+	if (!vfs || __atomic_exchange_n(&done, 1, __ATOMIC_RELAXED))
+		return;
+	vfs->xSetSystemCall(vfs, "close", (sqlite3_syscall_ptr)guarded_close);
+	vfs->xSetSystemCall(vfs, "fcntl", (sqlite3_syscall_ptr)(void *)guarded_fcntl);
+}
+
 static void disconnect(struct store *s)
 {
 	for (int i = 0; i < STATEMENTS; i++) {
@@ -140,6 +186,7 @@ static int connect_file(struct store *s)
 {
 	int application = 0, version = 0, tables = 0, rc;
 
+	guard_calls();
 	if (sqlite3_open_v2(s->path, &s->db,
 			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
 		return -EACCES;
@@ -209,8 +256,10 @@ void store_free(struct store *s)
 {
 	if (!s)
 		return;
-	if (s->db && fds_are_ours(s))
+	abandoning = s;
+	if (s->db)
 		disconnect(s);
+	abandoning = NULL;
 	free(s);
 }
 
@@ -222,13 +271,14 @@ void store_after_fork(struct store *s)
 
 /*
  * The connection of the parent is idle (fork takes the cold section), so closing the child's copy of its descriptors
- * releases nothing of the parent's. Descriptors that the program closed or reused are left alone: the connection leaks.
+ * releases nothing of the parent's.
  */
 static int ready(struct store *s)
 {
 	if (s->db && !fds_are_ours(s)) {
-		s->db = NULL;
-		memset(s->st, 0, sizeof s->st);
+		abandoning = s;
+		disconnect(s);
+		abandoning = NULL;
 	} else if (s->db && s->forked) {
 		disconnect(s);
 	}

@@ -24,6 +24,7 @@
 #include <sys/user.h>
 
 #include "libipc.h"
+#include "slot.h"
 #include "proc.h"
 #include "tap.h"
 
@@ -422,7 +423,13 @@ static long step_every(long otherwise)
 static pid_t step_peer_pid;
 static int step_peer_go = -1;
 
-struct step_peer { volatile unsigned long asked, answered; volatile long result, error; volatile uint64_t serial; };
+struct step_peer {
+	volatile unsigned long asked, answered;
+	volatile long result, error;
+	volatile uint64_t serial;
+	volatile int what;
+	volatile size_t size;
+};
 static struct step_peer *step_peer;
 
 static void step_peer_start(void (*fn)(void))
@@ -464,6 +471,21 @@ static void step_peer_end(void)
 {
 	close(step_peer_go);
 	waitpid(step_peer_pid, NULL, 0);
+}
+
+/* What the dead had in the namespace's tables has come back. */
+__attribute__((unused)) static void step_all_free(void)
+{
+	struct slots *s = step_ns->slots;
+	unsigned live = 0, whos = 0;
+
+	slots_sweep(step_ns, ns_enter(step_ns));
+	for (uint32_t i = 1; i < atomic_load(&s->high); i++)
+		live += WORD_STATE(atomic_load(&s->row[i].word)) != SLOT_FREE;
+	for (uint32_t i = 1; i < atomic_load(&s->who_high); i++)
+		whos += atomic_load(&s->who[i]) != 0;
+	is(live, 1, "every slot but this process's is free");
+	is(whos, 1, "every who number but this thread's is free");
 }
 
 #endif
