@@ -19,6 +19,7 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "supervise.h"
@@ -90,20 +91,27 @@ static uint64_t own_pending(void)
 	return mask;
 }
 
-/* Was the signal that we have just taken sent to the whole group? A witness that has signals is replaced. */
-static int sent_to_group(int sig)
+/* What the witness has pending. One that has something is replaced. */
+static uint64_t ask_witness(void)
 {
 	uint64_t pending = witness_pending(witness);
 	pid_t old = witness;
-	int yes;
 
-	yes = !!((group_wide | pending) & bit(sig));
 	if (pending) {
 		witness_start();
-		group_wide |= witness_pending(old); /* what came until there was another one */
+		pending |= witness_pending(old); /* what came until there was another one */
 		witness_stop(old);
 	}
-	group_wide &= own_pending() & ~bit(sig);
+	return pending;
+}
+
+/* Was the signal that we have just taken sent to the whole group? A stop signal has taken SIGCONT from the witness. */
+static int sent_to_group(int sig)
+{
+	uint64_t pending = ask_witness(), stops = bit(SIGTSTP) | bit(SIGTTIN) | bit(SIGTTOU);
+	int yes = (group_wide | pending) & bit(sig) || (sig == SIGCONT && pending & stops);
+
+	group_wide = (group_wide | pending) & own_pending() & ~bit(sig);
 	return yes;
 }
 
@@ -121,27 +129,56 @@ static void pass_on(const siginfo_t *info)
 		kill(child, info->si_signo);
 }
 
-static void take_default(int sig)
+static void unblock(int sig)
 {
 	sigset_t set;
 
-	signal(sig, SIG_DFL);
-	raise(sig); /* one with what is pending: it strikes once */
 	sigemptyset(&set);
 	sigaddset(&set, sig);
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
-/* The child has stopped: so do we, and the shell sees a stopped job. We go on when somebody continues us. */
-static void stop_too(int sig)
+/* Take a signal that is pending, if it is. */
+static int take(int sig, siginfo_t *info)
 {
 	sigset_t set;
 
-	if (own_pending() & bit(SIGCONT))
+	sigemptyset(&set);
+	sigaddset(&set, sig);
+	return sigtimedwait(&set, info, &(struct timespec){ 0, 0 }) == sig;
+}
+
+static int child_goes_on(void)
+{
+	siginfo_t info = { .si_pid = 0 };
+
+	return !waitid(P_PID, (id_t)child, &info, WCONTINUED | WNOHANG | WNOWAIT) && info.si_pid;
+}
+
+/*
+ * The child has stopped: so do we, and the shell sees a stopped job. A SIGCONT in between may come at any moment: one
+ * that comes before our signal is found by asking the child, one that comes after it takes it away.
+ */
+static void stop_too(int sig)
+{
+	siginfo_t info;
+	sigset_t all;
+
+	if (take(SIGCONT, &info))
+		pass_on(&info);
+	signal(sig, SIG_DFL);
+	if (sig != SIGSTOP)
+		raise(sig);
+	if (child_goes_on()) {
+		take(sig, &info);
 		return;
-	take_default(sig);
-	sigfillset(&set);
-	sigprocmask(SIG_BLOCK, &set, NULL);
+	}
+	group_wide = (group_wide | ask_witness()) & own_pending();
+	if (sig == SIGSTOP)
+		raise(sig);
+	unblock(sig);
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, NULL);
 }
 
 /* Look after children; true when the program has ended. */
@@ -250,7 +287,9 @@ _Noreturn void end_as(int status)
 	if (WIFSIGNALED(status)) {
 		setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
 		prctl(PR_SET_DUMPABLE, 0);
-		take_default(WTERMSIG(status));
+		signal(WTERMSIG(status), SIG_DFL);
+		raise(WTERMSIG(status));
+		unblock(WTERMSIG(status));
 		_exit(128 + WTERMSIG(status));
 	}
 	_exit(WEXITSTATUS(status));

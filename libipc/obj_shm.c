@@ -8,6 +8,7 @@
 #include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "attach.h"
@@ -112,7 +113,7 @@ static int map_flags(uintptr_t *addr, int flags, uint64_t size)
 	}
 	if (!*addr)
 		return flags & SHM_REMAP ? -EINVAL : 0;
-	if (*addr + size < *addr)
+	if (!(flags & SHM_REMAP) && *addr + size < *addr)
 		return -EINVAL;
 	return flags & SHM_REMAP ? MAP_FIXED : MAP_FIXED_NOREPLACE;
 }
@@ -160,7 +161,8 @@ static int map_segment(struct ipc_ns *ns, const struct row *r, uintptr_t addr, i
 	fd = file_open(ns, name, flags & SHM_RDONLY ? O_RDONLY : O_RDWR);
 	if (fd < 0)
 		return fd == -ENOENT ? -EIDRM : fd;
-	*at = mmap((void *)addr, page_round(row_size(r)), prot, MAP_SHARED | how, fd, 0);
+	/* Not by the drop-in's mmap, which would drop what this replaces at once. */
+	*at = (void *)syscall(SYS_mmap, addr, page_round(row_size(r)), prot, MAP_SHARED | how, fd, 0L);
 	if (*at == MAP_FAILED)
 		e = errno == EEXIST ? -EINVAL : -errno;
 	close(fd);
@@ -190,7 +192,7 @@ int shm_segment_attach(struct ipc_ns *ns, int who, int id, uintptr_t addr, int f
 	e = perm_check(&p, want | (flags & SHM_EXEC ? 0111 : 0));
 	if (e)
 		return e;
-	how = map_flags(&addr, flags, page_round(row_size(&r)));
+	how = map_flags(&addr, flags, row_size(&r));
 	if (how < 0)
 		return how;
 	a = new_entry(ns);
@@ -199,9 +201,9 @@ int shm_segment_attach(struct ipc_ns *ns, int who, int id, uintptr_t addr, int f
 	e = map_segment(ns, &r, addr, how, flags, at);
 	if (e)
 		return e;
-	if (how == MAP_FIXED)
-		drop_covered(ns, who, *at, page_round(row_size(&r)));
 	e = attach_add(ns, who, ns->tag, id, ns->pid, &record);
+	if (how == MAP_FIXED) /* after it is counted: it may have replaced a removed segment's only attachment */
+		drop_covered(ns, who, *at, page_round(row_size(&r)));
 	if (e) {
 		munmap(*at, page_round(row_size(&r)));
 		return e;
@@ -220,8 +222,8 @@ int shm_segment_detach(struct ipc_ns *ns, int who, uintptr_t addr)
 		if (!a->addr || (uintptr_t)a->addr != addr)
 			continue;
 		a->addr = NULL;
-		munmap((void *)addr, a->size);
 		attach_drop(ns, who, ns->tag, a->record, ns->pid);
+		munmap((void *)addr, a->size); /* last: nothing that we map meanwhile may land there */
 		return 0;
 	}
 	return -EINVAL;

@@ -17,7 +17,9 @@
 #include "users.h"
 
 #define ENVIRON_MAX (8u << 20)
-#define IN_EXEC_MS 200 /* how long a process may be seen with no environment yet, before it counts as one that has */
+#define IN_EXEC_MS 1000 /* how long a process may be seen with no environment yet, before it counts as one without */
+#define KERNEL_THREAD 0x200000
+enum { STAT_FLAGS = 9, STAT_ENV_START = 50, STAT_ENV_END = 51 }; /* fields of /proc/PID/stat */
 
 /* ---- names ---- */
 
@@ -175,30 +177,32 @@ static char *slurp(const char *path, size_t *length)
 	return buf;
 }
 
-/* Is the process between the old program and the new one, where it has no environment to show? */
+/*
+ * Will a process whose environment reads as empty have one in a moment? Between the old program and the new one it has
+ * none, and /proc/PID/stat says that it begins nowhere; or it has come since we read.
+ */
 static bool in_exec(pid_t pid)
 {
+	unsigned long long field[52] = { 0 };
 	char path[40], *text, *p, state = 0;
-	unsigned long long flags = 0, environ_at = 1;
 	size_t n;
 
 	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
 	text = slurp(path, &n);
 	p = text ? strrchr(text, ')') : NULL;
-	if (p && p[1]) {
+	if (p && p[1] && p[2]) {
+		state = p[2];
 		p += 2;
-		state = *p;
-		for (int field = 3; p && field <= 50; field++) {
-			if (field == 9)
-				flags = strtoull(p, NULL, 10);
-			if (field == 50)
-				environ_at = strtoull(p, NULL, 10);
+		for (int i = 3; i < 52 && p; i++) {
+			field[i] = strtoull(p, NULL, 10);
 			p = strchr(p, ' ');
 			p = p ? p + 1 : NULL;
 		}
 	}
 	free(text);
-	return state && state != 'Z' && state != 'X' && !(flags & 0x200000) && !environ_at;
+	if (!state || state == 'Z' || state == 'X' || field[STAT_FLAGS] & KERNEL_THREAD)
+		return false;
+	return !field[STAT_ENV_START] || field[STAT_ENV_START] != field[STAT_ENV_END];
 }
 
 static char *read_environ(pid_t pid, size_t *n)

@@ -9,6 +9,7 @@
 #   key=C        type control-C                                  exited=N     it ends with that status
 #   cont         continue it, in the foreground, as fg does      died=SIG     it is killed by that signal
 #   group=SIG    send a signal to its process group              alone=SIG    send one to its leader alone
+#   idle         wait until the leader sleeps and has no signal pending
 #   state=T|S|R  wait until a child of the leader, the program, is in that state
 #
 # Every wait is bounded. The first word that does not come true ends it: status 1 and a line that names the word.
@@ -115,6 +116,17 @@ sub state_of_child {
 	return 0;
 }
 
+sub idle {
+	for (1 .. 400) {
+		if (open my $f, '<', "/proc/$pid/status") {
+			my $text = join '', <$f>;
+			return 1 if $text =~ /^State:\s+S/m && $text =~ /^ShdPnd:\s+0+$/m;
+		}
+		select undef, undef, undef, 0.02;
+	}
+	return 0;
+}
+
 for my $word (@words) {
 	my ($what, $value) = $word =~ /^(\w+)=?(.*)$/s;
 	my $good = 1;
@@ -131,6 +143,8 @@ for my $word (@words) {
 		kill $value, -$pid;
 	} elsif ($what eq 'alone') {
 		kill $value, $pid;
+	} elsif ($what eq 'idle') {
+		$good = idle();
 	} elsif ($what eq 'state') {
 		$good = state_of_child($value);
 	} else {

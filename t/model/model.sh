@@ -1,19 +1,150 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# Checks the model of the control areas' protocol with spin, and prints TAP. Each line of `variants` is a model with its
-# definitions: spin must search all of its states and find nothing, or, for a mutant (M_...), find a violated assertion.
-# A search that was cut short (depth, memory, time) is a failure either way.
+# Checks the model of the control areas' protocol (doc/protocol.md) with spin, and prints TAP. Each line of `variants` is
+# a model with its definitions. `holds`: spin must search every state and find nothing; `ends`: the same for runs that go
+# on for ever; a mutant's line names the assertion that must be found violated. A search that was cut short (depth,
+# memory, time) fails either way.
 #
 #	model.sh		what make check runs
-#	model.sh --all		also the variants that take minutes
-#	model.sh --trace MUTANT	a shortest counterexample to a mutant, in words
+#	model.sh --all		also the lines marked +, some minutes
+#	model.sh --trace WORD	the shortest counterexample to the first mutant whose definitions have WORD, in words
 set -u
+export LC_ALL=C
 here=$(cd "$(dirname "$0")" && pwd)
-limit=${T_LIMIT:-600}	# seconds for one search
+limit=${T_LIMIT:-300}	# seconds for one search
+jobs=${T_JOBS:-2}
 
-# check|loop|all|mutant  model  definitions  promise; loop: no run goes on for ever; all: only with --all
+# what | model | definitions | the promise
 variants() {
 	cat <<-'END'
+	holds|publish|N=2 KILLS|2 threads, one killed at any step
+	holds|publish|N=2 KILLS HOT|2 threads with a hot word, one killed at any step
+	holds|publish|N=2 SIGNALS=1 SIGNALLED=1|2 threads, one interrupted at any step by a handler that operates, returns, is left or jumps away
+	holds|publish|N=3 OPS=1 KILLS|3 threads, one killed at any step
+	ends|publish|N=2 KILLS|2 threads: no run goes on for ever
+	holds|sleep|N=2 TIMEOUTS KILLS|2 sleepers with timeouts, one killed at any step
+	holds|sleep|N=2 ROUNDS=2|2 sleepers that use their requests and descriptors again
+	holds|sleep|N=3 COARSE TIMEOUTS|3 sleepers with timeouts
+	holds|sleep|N=3 COARSE=2 KILLS|3 sleepers, one killed at any step
+	ends|sleep|N=3 COARSE=2 TIMEOUTS|3 sleepers: no run goes on for ever
+	+holds|publish|N=3 OPS=2|3 threads, all four operations of each
+	+holds|publish|N=3 OPS=1 KILLS HOT|3 threads with a hot word, one killed at any step
+	+holds|publish|N=2 HOT SIGNALS=1 SIGNALLED=1|2 threads with a hot word, one interrupted at any step
+	+holds|publish|N=2 SIGNALS=2 SIGNALLED=1|2 threads, one interrupted twice
+	+holds|publish|N=2 SIGNALS=1 SIGNALLED=1 KILLS|2 threads, one interrupted, one killed
+	+holds|sleep|N=2 ROUNDS=2 TIMEOUTS|2 sleepers with timeouts that use their requests again
+	+holds|sleep|N=3 COARSE=2 KILLS TIMEOUTS|3 sleepers with timeouts, one killed at any step
+	+holds|sleep|N=3 COARSE KILLS|3 sleepers, one killed between any two cells written
+	mutant|publish|N=2 M_TAG|without the tag, a late helper undoes what came after
+	mutant|publish|N=2 M_RECHECK|without looking at op again, a late helper performs what nobody committed
+	mutant|publish|N=2 HOT M_HOT|written apart from op, the hot word is overwritten by a late helper
+	mutant|publish|N=2 SIGNALS=1 SIGNALLED=1 M_FINISH|a descriptor is rewritten while op names it
+	mutant|publish|N=2 SIGNALS=1 SIGNALLED=1 M_BEGUN|a descriptor of two frames is committed
+	mutant|publish|N=2 SIGNALS=1 SIGNALLED=1 M_VERIFY|a refusal without looking at op again is true of no state
+	mutant|sleep|N=2 M_MORE|without more, nobody performs what has become possible
+	mutant|sleep|N=3 COARSE M_CASCADE|without a look at more, a newcomer overtakes
+	mutant|sleep|N=2 M_FUTEX|without comparing the futex word, a wake-up is lost
+	mutant|sleep|N=2 ROUNDS=2 TIMEOUTS M_WAKE|without looking at its state, a sleeper takes a late wake-up for its own
+	mutant|sleep|N=2 KILLS M_LOOK|without completing a dead thread's operation, a sleeper sleeps on
 	END
 }
+
+missing() {
+	for tool in spin gcc; do
+		command -v $tool >/dev/null || { echo "1..0 # SKIP $tool is not installed"; return 0; }
+	done
+	return 1
+}
+
+# build DIR MODEL DEFINITIONS CFLAGS...: DIR/pan
+build() {
+	local dir=$1 model=$2 definitions=$3
+	shift 3
+	# shellcheck disable=SC2086
+	(cd "$dir" && spin $(printf -- ' -D%s' $definitions) -a "$here/$model.pml" &&
+		gcc -O2 -w -DNOREDUCE -DCOLLAPSE -DMEMLIM=1900 "$@" -o pan pan.c) >"$dir/build" 2>&1
+}
+
+# The verdict on what pan printed: empty if it is as it should be.
+verdict() {	# WHAT STATUS FILE
+	local errors
+	errors=$(sed -n 's/^State-vector.*errors: \([0-9]*\)$/\1/p' "$3")
+	if [ "$2" -ne 0 ]; then
+		echo "pan ended with status $2"
+	elif grep -qE 'max search depth too small|out of memory|reached -DMEMLIM|VECTORSZ' "$3"; then
+		echo "the search was cut short"
+	elif [ "$1" = mutant ]; then
+		[ "${errors:-0}" -gt 0 ] && grep -q 'assertion violated' "$3" || echo "not refuted"
+	elif [ "$errors" != 0 ] || grep -q 'Search not completed' "$3"; then
+		echo "errors: ${errors:-none counted}"
+	elif ! grep -q '^Full statespace search' "$3"; then
+		echo "not a search of all states"
+	fi
+}
+
+# One line of variants; prints the TAP line without its number.
+one() {	# WHAT|MODEL|DEFINITIONS|PROMISE
+	local what model definitions promise dir said flags=-DSAFETY args=() status
+	IFS='|' read -r what model definitions promise <<<"$1"
+	what=${what#+}
+	if [ "$what" = ends ]; then
+		flags='-DNP'
+		args=(-l)
+	fi
+	dir=$(mktemp -d "$tmp/XXXXXX")
+	if ! build "$dir" "$model" "$definitions" $flags; then
+		said="spin or gcc: $(tail -3 "$dir/build")"
+	else
+		(cd "$dir" && timeout "$limit" ./pan -E -m200000 "${args[@]}") >"$dir/out" 2>&1
+		status=$?
+		said=$(verdict "$what" $status "$dir/out")
+	fi
+	[ -z "$said" ] && echo "ok $model: $promise" || echo "not ok $model: $promise"
+	echo "#   $what $definitions: $(sed -n 's/^ *\([0-9.e+]*\) states, stored.*/\1/p' "$dir/out") states," \
+		"$(sed -n 's/^pan: elapsed time //p' "$dir/out"), $(sed -n 's/ *\([0-9]*\)\..*total actual memory.*/\1/p' "$dir/out") MB"
+	if [ -n "$said" ]; then
+		sed 's/^/#   /' <<<"$said"
+		grep -E 'pan:|error|depth|memory' "$dir/out" 2>/dev/null | head -5 | sed 's/^/#   /'
+	fi
+	rm -r "$dir"
+}
+
+trace() {	# WORD
+	local what model definitions promise
+	IFS='|' read -r what model definitions promise < <(variants | grep '^mutant' | grep -w -m1 -- "$1")
+	[ -n "${model:-}" ] || { echo "model.sh: no mutant has $1" >&2; exit 2; }
+	echo "$model, $definitions: $promise"
+	build "$tmp" "$model" "$definitions" -DSAFETY -DBFS || { cat "$tmp/build"; exit 1; }
+	(cd "$tmp" && ./pan -E >out 2>&1)
+	# shellcheck disable=SC2086
+	(cd "$tmp" && spin $(printf -- ' -D%s' $definitions) -k "$model.pml.trail" -t "$here/$model.pml") |
+		grep -E '^ *thread|^ *spin: .*assert|^ *op ' | sed 's/^ *//'
+}
+
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/model.XXXXXX")
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 1' TERM INT
+missing && exit 0
+case ${1:-} in
+--trace) trace "${2:?--trace needs a word}"; exit ;;
+--all) mapfile -t lines < <(variants) ;;
+'') mapfile -t lines < <(variants | grep -v '^+') ;;
+*) echo "model.sh: unknown option $1" >&2; exit 2 ;;
+esac
+
+# Two at a time; told in order.
+echo "1..${#lines[@]}"
+for ((i = 0; i < ${#lines[@]}; i++)); do
+	while (($(jobs -rp | wc -l) >= jobs)); do
+		wait -n
+	done
+	one "${lines[i]}" >"$tmp/said.$i" 2>&1 &
+done
+wait
+failures=0
+for ((i = 0; i < ${#lines[@]}; i++)); do
+	sed -E "1s/^(not ok|ok) /\1 $((i + 1)) - /" "$tmp/said.$i"
+	grep -q '^ok' "$tmp/said.$i" || failures=$((failures + 1))
+done
+exit $((failures > 0))

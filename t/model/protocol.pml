@@ -11,7 +11,8 @@
  * sequentially consistent (the code has acquire loads and CAS where the model has steps that must stay in order).
  *
  * Mutants, each refuted by spin: M_TAG (a cell's CAS compares the value only), M_RECHECK (help does not look at op
- * again after reading an entry), M_BEGUN (a begun descriptor is not noticed).
+ * again after reading an entry), M_BEGUN (a begun descriptor is not noticed), M_HOT (the hot word has a
+ * compare-and-swap of its own).
  */
 #ifndef N
 #define N 2
@@ -25,6 +26,9 @@ typedef Entry {
 
 typedef Descriptor {
 	byte n;
+#ifdef HOT
+	byte hot, hot_old;	/* hot_old: for the mutant only */
+#endif
 	Entry e[ENTRIES];
 };
 
@@ -35,6 +39,9 @@ bool fresh[PIDS];	/* op's seq is what this process last read */
 byte opseq, tag[CELLS];
 #endif
 Descriptor desc[N];
+#ifdef HOT
+byte hot;	/* beside op, and written with it in one compare-and-swap of both */
+#endif
 bool begun[N];
 bool dead[N];	/* killed: takes no more steps */
 bool inh[N];	/* a signal handler runs on this thread: the interrupted frame takes no steps */
@@ -68,8 +75,22 @@ bool inh[N];	/* a signal handler runs on this thread: the interrupted frame take
 #endif
 
 /* A frame's registers: the op that it saw and the entry that it is at. */
+#ifdef HOT
+#define FRAME		byte s, x, k, ec, et, eo, en, eh, eho
+#define HOT_READ(w)	eh = desc[(w) - 1].hot; eho = desc[(w) - 1].hot_old
+#define HOT_CLEAR	eh = 0; eho = 0
+#else
 #define FRAME		byte s, x, k, ec, et, eo, en
-#define FRAME_CLEAR	SEQ_FORGET; x = 0; k = 0; ENTRY_CLEAR
+#define HOT_READ(w)	skip
+#define HOT_CLEAR	skip
+#endif
+#if defined(HOT) && !defined(M_HOT)
+#define HOT_WRITE	hot = eh
+#else
+#define HOT_WRITE	skip
+#endif
+#define FRAME_CLEAR	FORGET; ENTRY_CLEAR
+#define FORGET		SEQ_FORGET; x = 0; k = 0; HOT_CLEAR
 
 #ifdef COARSE
 inline DESC_FORGET(w)
@@ -108,7 +129,7 @@ inline fresh_none()
 inline finish(hs, hw)
 {
 	if
-	:: OP_IS(hs, hw) -> SEQ_NEXT; opwho = 0; DESC_FORGET(hw - 1); check()
+	:: OP_IS(hs, hw) -> SEQ_NEXT; opwho = 0; HOT_WRITE; DESC_FORGET(hw - 1); check()
 	:: else
 	fi
 }
@@ -139,21 +160,37 @@ inline help(hs, hw)
 		:: k < desc[hw - 1].n -> ENTRY_READ(hw); apply(hs, hw)
 		:: else -> break
 		od;
-		finish(hs, hw); SEQ_FORGET; x = 0; k = 0; break
+		finish(hs, hw); FORGET; break
 	   }
 #else
 	:: d_step { OP_IS(hs, hw) && k < desc[hw - 1].n -> ENTRY_READ(hw); apply(hs, hw) }
-	:: atomic { OP_IS(hs, hw) && k >= desc[hw - 1].n -> finish(hs, hw); SEQ_FORGET; x = 0; k = 0; break }
+	:: atomic { OP_IS(hs, hw) && k >= desc[hw - 1].n -> finish(hs, hw); FORGET; break }
 #endif
-	:: atomic { !OP_IS(hs, hw) -> SEQ_FORGET; x = 0; k = 0; break }
+	:: atomic { !OP_IS(hs, hw) -> FORGET; break }
 #else
-	:: atomic { k < desc[hw - 1].n -> ENTRY_READ(hw) }
+	:: atomic {
+		k < desc[hw - 1].n ->
+		ENTRY_READ(hw);
+		if
+		:: k == 0 -> HOT_READ(hw)
+		:: else
+		fi
+	   }
 	   if
 	   :: d_step { STILL(hs, hw) -> skip };
 	      d_step { apply(hs, hw) }
-	   :: atomic { !STILL(hs, hw) -> ENTRY_CLEAR; SEQ_FORGET; x = 0; k = 0; break }
+	   :: atomic { !STILL(hs, hw) -> ENTRY_CLEAR; FORGET; break }
 	   fi
-	:: atomic { k >= desc[hw - 1].n -> finish(hs, hw); SEQ_FORGET; x = 0; k = 0; break }
+	:: k >= desc[hw - 1].n ->
+#ifdef M_HOT
+	   d_step {
+		if
+		:: hot == eho -> hot = eh
+		:: else
+		fi
+	   }
+#endif
+	   atomic { finish(hs, hw); FORGET; break }
 #endif
 	od
 }
@@ -173,6 +210,7 @@ inline help_at_once()
 			k++
 		:: else -> break
 		od;
+		HOT_READ(opwho); HOT_WRITE;
 		opwho = 0
 	:: else
 	fi

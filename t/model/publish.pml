@@ -15,14 +15,24 @@
 #define PIDS	(N + 2)	/* init, threads, the killer */
 #define CELLS	(1 + N)
 #define ENTRIES	2
-#define SEM	0
 #define UNDO(w)	(1 + (w))
+#define FIRST	0
+#ifdef HOT
+#define VALUE	hot
+#define FIRST_NEW	SELF(me)
+#else
+#define VALUE	val[FIRST]
+#define FIRST_NEW	(u >= a -> v + a : v - a)
+#endif
 
 #ifndef OPS
 #define OPS 2
 #endif
 #ifndef START
 #define START 2
+#endif
+#ifndef GIVEN
+#define GIVEN 1
 #endif
 #ifndef HANDLED
 #define HANDLED 2
@@ -35,12 +45,23 @@
 #endif
 
 byte held[N];	/* ghost: units by commits */
-byte held_all;
+byte held_all, given;
+#ifdef HOT
+byte last;	/* ghost: who committed last, with undo */
+#define HOT_CHECK	assert(val[FIRST] == last)
+#define HOT_PLAN(me)	desc[me].hot = (u >= a -> v + a : v - a); desc[me].hot_old = v
+#define HOT_ACCOUNT(me)	last = SELF(me)
+#else
+#define HOT_CHECK	skip
+#define HOT_PLAN(me)	skip
+#define HOT_ACCOUNT(me)	skip
+#endif
 bool jump[N], leave[N], fin[N];
 
 inline check()
 {
-	assert(val[SEM] + held_all == START);
+	assert(VALUE + held_all == START + given);
+	HOT_CHECK;
 	i = 0;
 	do
 	:: i < N -> assert(val[UNDO(i)] == held[i]); i++
@@ -50,8 +71,19 @@ inline check()
 
 #include "protocol.pml"
 
+#ifdef HOT
+#define REGISTERS	FRAME; byte v, vt, u, ut, lo, i
+#define VALUES_CLEAR	v = 0; vt = 0; u = 0; ut = 0; lo = 0
+#define FIRST_OLD	lo
+#else
 #define REGISTERS	FRAME; byte v, vt, u, ut, i
-#define CLEAR		FRAME_CLEAR; v = 0; vt = 0; u = 0; ut = 0; i = 0
+#define VALUES_CLEAR	v = 0; vt = 0; u = 0; ut = 0
+#define FIRST_OLD	v
+#endif
+#define CLEAR		FRAME_CLEAR; VALUES_CLEAR; i = 0
+
+/* A unit more, without undo: only the hot word changes. Each thread may, as long as there are few. */
+#define PLAIN(me)	(given < GIVEN)
 
 #define MAY	(u >= a || v >= a)
 
@@ -73,27 +105,29 @@ inline operate(me, a)
 	do
 	:: atomic { opwho != 0 -> s = SEQ; x = opwho }
 	   help(s, x)
-	:: atomic { opwho == 0 -> s = SEQ }
-	   d_step { vt = TAG(SEM); v = val[SEM] }
+	:: atomic { opwho == 0 && BEGUN(me) -> SEQ_NEXT; begun[me] = 0 }
+#ifdef HOT
+	:: atomic { opwho == 0 && !BEGUN(me) && PLAIN(me) -> s = SEQ }
+	   v = hot;
+	   if
+	   :: atomic { OP_IS(s, 0) && hot == v -> SEQ_NEXT; hot = v + 1; given++; CLEAR; break }
+	   :: atomic { else -> CLEAR }
+	   fi
+#endif
+	:: atomic { opwho == 0 && !BEGUN(me) -> s = SEQ; begun[me] = 1 }
+	   d_step { vt = TAG(FIRST); v = val[FIRST] }
+#ifdef HOT
+	   d_step { lo = v; v = hot }
+#endif
 	   d_step { ut = TAG(UNDO(me)); u = val[UNDO(me)] }
 	   if
-	   :: atomic { !MAY && UNMOVED(s) -> assert(START - held_all < a && held[me] < a); CLEAR; break }
-	   :: atomic { !MAY && !UNMOVED(s) -> CLEAR }
-	   :: atomic {
-		MAY && BEGUN(me) ->
-		begun[me] = 0;
-		if
-		:: OP_IS(s, 0) -> SEQ_NEXT
-		:: else
-		fi;
-		CLEAR
-	      }
-	   :: atomic {
-		MAY && !BEGUN(me) ->
-		begun[me] = 1;
-		desc[me].n = 2;
-		desc[me].e[0].cell = SEM; desc[me].e[0].otag = vt; desc[me].e[0].oval = v;
-		desc[me].e[0].new = (u >= a -> v + a : v - a)
+	   :: atomic { !MAY && UNMOVED(s) -> assert(START + given - held_all < a && held[me] < a); begun[me] = 0; CLEAR; break }
+	   :: atomic { !MAY && !UNMOVED(s) -> begun[me] = 0; CLEAR }
+	   :: d_step {
+		MAY ->
+		desc[me].n = 2; HOT_PLAN(me);
+		desc[me].e[0].cell = FIRST; desc[me].e[0].otag = vt; desc[me].e[0].oval = FIRST_OLD;
+		desc[me].e[0].new = FIRST_NEW
 	      }
 	      d_step {
 		desc[me].e[1].cell = UNDO(me); desc[me].e[1].otag = ut; desc[me].e[1].oval = u;
@@ -106,11 +140,12 @@ inline operate(me, a)
 		held_all = held_all - held[me];
 		held[me] = (u >= a -> u - a : u + a);
 		held_all = held_all + held[me];
-		v = 0; vt = 0; u = 0; ut = 0
+		HOT_ACCOUNT(me);
+		VALUES_CLEAR
 		}
 		begun[me] = 0;
 		help(s, SELF(me));
-		atomic { CLEAR; break }
+		break
 	      :: atomic { else -> CLEAR }
 	      fi;
 	      begun[me] = 0
@@ -191,10 +226,11 @@ proctype Killer()
 #endif
 
 init {
-	byte w, i, k, ec, et, eo, en;
+	FRAME;
+	byte w, i;
 
 	atomic {
-		val[SEM] = START;
+		VALUE = START;
 		do
 		:: w < N ->
 			run Thread(w);

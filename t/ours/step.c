@@ -74,8 +74,13 @@ static void warm(void)
 
 static void call(void)
 {
-	errno = 0;
-	step_sh->result = op(0, victim_op, SEM_UNDO);
+	struct sembuf s = { .sem_op = (short)victim_op, .sem_flg = SEM_UNDO };
+
+	step_sh->result = ipc_semop(step_ns, set, &s, 1);
+}
+
+static void tell(void)
+{
 	step_sh->error = errno;
 }
 
@@ -247,9 +252,9 @@ static bool victim_waits(void)
 }
 
 static const struct step_scene scenes[] = {
-	{ "semop at once", prepare_at_once, warm, call, handler, NULL, NULL, stopped, after },
-	{ "semop waking a sleeper", prepare_waking, warm, call, handler, NULL, NULL, stopped, after },
-	{ "semop sleeping", prepare_sleeping, warm, call, handler, agent, victim_waits, stopped, after },
+	{ "semop at once", prepare_at_once, warm, call, tell, handler, NULL, NULL, stopped, after },
+	{ "semop waking a sleeper", prepare_waking, warm, call, tell, handler, NULL, NULL, stopped, after },
+	{ "semop sleeping", prepare_sleeping, warm, call, tell, handler, agent, victim_waits, stopped, after },
 };
 
 int main(void)

@@ -17,6 +17,7 @@ struct message { long mtype; uint64_t serial; unsigned char text[1000]; };
 
 static int queue;
 static size_t size;     /* of the messages of this round */
+static long victim_type;
 static bool receives;   /* the victim does */
 static bool with_peer;
 static bool handler_sends;
@@ -30,94 +31,108 @@ static unsigned char pattern(uint64_t serial, size_t i)
 	return (unsigned char)(serial * 37 + i * 11 + (i >> 8));
 }
 
-static int put(long type, uint64_t serial, size_t length, int flags)
+static void fill(struct message *m, long type, uint64_t serial)
 {
-	struct message m = { .mtype = type, .serial = serial };
-
-	for (size_t i = 0; i < length; i++)
-		m.text[i] = pattern(serial, i);
-	return ipc_msgsnd(step_ns, queue, &m, sizeof m.serial + length, flags);
+	m->mtype = type;
+	m->serial = serial;
+	for (size_t i = 0; i < size; i++)
+		m->text[i] = pattern(serial, i);
 }
 
-/* 0, or -1; *serial of what came; *torn if it is not what was sent. */
-static int get(long type, int flags, uint64_t *serial, volatile int *torn)
+/* Is it whole? Its serial number, or 0. */
+static uint64_t whole(const struct message *m, ssize_t length)
+{
+	bool same = length == (ssize_t)(sizeof m->serial + size);
+
+	for (size_t i = 0; i < size && same; i++)
+		same = m->text[i] == pattern(m->serial, i);
+	return same ? m->serial : 0;
+}
+
+static int put(long type, uint64_t serial, int flags)
+{
+	struct message m;
+
+	fill(&m, type, serial);
+	return ipc_msgsnd(step_ns, queue, &m, sizeof m.serial + size, flags);
+}
+
+/* 0, or -1; *serial of what came, 0 if it is not what was sent. */
+static int get(long type, int flags, uint64_t *serial)
 {
 	struct message m;
 	ssize_t n = ipc_msgrcv(step_ns, queue, &m, sizeof m - sizeof m.mtype, type, flags);
 
-	if (n < 0)
-		return -1;
-	*serial = m.serial;
-	if (n != (ssize_t)(sizeof m.serial + size))
-		*torn = 1;
-	for (size_t i = 0; i < size; i++)
-		if (m.text[i] != pattern(m.serial, i))
-			*torn = 1;
-	return 0;
+	*serial = n < 0 ? 0 : whole(&m, n);
+	return n < 0 ? -1 : 0;
 }
 
 static void send_one(long type)
 {
 	uint64_t s = ++serials;
 
-	step_check(!put(type, s, size, IPC_NOWAIT), "a message that fits: errno %d", errno);
+	step_check(!put(type, s, IPC_NOWAIT), "a message that fits: errno %d", errno);
 	account[s % MSGS].sent = 1;
 }
 
 static void got_one(uint64_t s)
 {
-	step_check(s && s <= serials, "message %llu was never sent", (unsigned long long)s);
+	step_check(s, "a message is torn");
+	step_check(s <= serials, "message %llu was never sent", (unsigned long long)s);
 	account[s % MSGS].got++;
 }
 
 static bool receive_one(long type)
 {
 	uint64_t s = 0;
-	int torn = 0;
 
-	if (get(type, IPC_NOWAIT, &s, &torn)) {
+	if (get(type, IPC_NOWAIT, &s)) {
 		step_check(errno == ENOMSG, "msgrcv: errno %d", errno);
 		return false;
 	}
-	step_check(!torn, "message %llu is torn", (unsigned long long)s);
 	got_one(s);
 	return true;
 }
 
 /* ---- the victim's side ---- */
 
+static struct message victim_message;
+
 static void warm(void)
 {
 	uint64_t s;
-	int torn;
 
-	if (!put(99, 0, size, IPC_NOWAIT))
-		get(99, IPC_NOWAIT, &s, &torn);
-	get(98, IPC_NOWAIT, &s, &torn);
+	if (!put(99, 0, IPC_NOWAIT))
+		get(99, IPC_NOWAIT, &s);
+	get(98, IPC_NOWAIT, &s);
+	fill(&victim_message, 7, victim_serial);
+	if (receives)
+		memset(&victim_message, 0, sizeof victim_message);
 }
 
 static void call(void)
 {
-	uint64_t s = 0;
-
-	errno = 0;
 	if (receives)
-		step_sh->result = get(with_peer || !step_now->agent ? 0 : 7, 0, &s, &step_sh->torn);
+		step_sh->result = ipc_msgrcv(step_ns, queue, &victim_message, 1008, victim_type, 0);
 	else
-		step_sh->result = put(7, victim_serial, size, 0);
+		step_sh->result = ipc_msgsnd(step_ns, queue, &victim_message, sizeof(uint64_t) + size, 0);
+}
+
+static void tell(void)
+{
 	step_sh->error = errno;
-	step_sh->serial = s;
+	if (receives && step_sh->result >= 0)
+		step_sh->serial = whole(&victim_message, step_sh->result);
 }
 
 static void handler(void)
 {
 	uint64_t s = 0;
 
-	errno = 0;
 	if (handler_sends)
-		step_sh->hresult = put(8, handler_serial, size, IPC_NOWAIT);
+		step_sh->hresult = put(8, handler_serial, IPC_NOWAIT);
 	else
-		step_sh->hresult = get(0, IPC_NOWAIT, &s, &step_sh->torn);
+		step_sh->hresult = get(0, IPC_NOWAIT, &s);
 	step_sh->herror = errno;
 	step_sh->hserial = s;
 }
@@ -125,14 +140,13 @@ static void handler(void)
 static void peer(void)
 {
 	uint64_t s = 0;
-	int torn = 0;
 
 	size = step_peer->size;
 	if (step_peer->what)
-		step_peer->result = put(2, step_peer->serial, size, 0);
+		step_peer->result = put(2, step_peer->serial, 0);
 	else
-		step_peer->result = get(7, 0, &s, &torn);
-	step_peer->error = torn ? EBADMSG : errno;
+		step_peer->result = get(7, 0, &s);
+	step_peer->error = errno;
 	if (!step_peer->what)
 		step_peer->serial = s;
 }
@@ -204,56 +218,55 @@ static bool peer_waits(void)
 
 /* ---- nodes ---- */
 
-static uint8_t map[1 << 20];
+static const char *map[1 << 20];
 static unsigned orphans;
 
-static void mark(uint32_t n, uint32_t class, uint32_t first, uint32_t end, const char *where)
+static void mark(const struct area *a, uint32_t n, uint32_t class, const char *where)
 {
+	uint32_t first = (PAGE + (uint64_t)WHO_SIZE * WHO_MAX) / UNIT, end = area_value(a, M_END);
 	uint32_t units = class_bytes(class % CLASSES) / UNIT;
 
 	step_check(n >= first && n + units <= end, "node %u of class %u (%s) is no node", n, class, where);
 	for (uint32_t i = n; n >= first && i < n + units && i < end; i++) {
-		step_check(!map[i - first], "node %u of class %u (%s) is in two places", n, class, where);
-		map[i - first]++;
+		step_check(!map[i - first], "node %u of class %u (%s) is also in %s", n, class, where, map[i - first]);
+		map[i - first] = where;
 	}
 }
 
-static void mark_who(const struct area *a, uint32_t who, uint32_t first, uint32_t end)
+/* A list of at most `count` nodes; class -1: as each says. Its length. */
+static uint32_t mark_list(const struct area *a, uint32_t head, int class, uint32_t count, const char *where)
 {
-	uint32_t n;
+	uint32_t n = count ? area_value(a, head) : 0, i = 0;
 
-	for (uint32_t c = 0; c < CLASSES; c++)
-		if ((n = area_value(a, spare_cell(a, who, c))))
-			mark(n, c, first, end, "spare");
-	for (n = area_value(a, orphan_cell(a, who)); n; n = area_value(a, node_next(n))) {
-		mark(n, node_at(a, n)->class, first, end, "orphan");
-		orphans++;
-	}
-	if ((n = area_value(a, REQ_NODE(a, who))))
-		mark(n, node_at(a, n)->class, first, end, "request");
+	for (; n && i < count && i < 100000; n = area_value(a, node_next(n)), i++)
+		mark(a, n, class < 0 ? node_at(a, n)->class : (uint32_t)class, where);
+	return i;
 }
 
 static void audit(void)
 {
 	struct area *a = &object()->area;
-	uint32_t first = (PAGE + (uint64_t)WHO_SIZE * WHO_MAX) / UNIT, end, lost = 0;
+	uint32_t lost = 0, units;
 
 	area_idle(a);
-	end = area_value(a, M_END);
-	if (end - first > sizeof map)
+	units = area_value(a, M_END) - (PAGE + WHO_SIZE * WHO_MAX) / UNIT;
+	if (units > sizeof map / sizeof *map)
 		bail_out("the queue's memory has grown without end");
-	memset(map, 0, end - first);
+	memset(map, 0, units * sizeof *map);
 	orphans = 0;
 	for (uint32_t c = 0; c < CLASSES; c++)
-		for (uint32_t n = area_value(a, M_FREE + c); n; n = area_value(a, node_next(n)))
-			mark(n, c, first, end, "free");
-	for (uint32_t n = area_value(a, M_HEAD); n; n = area_value(a, node_next(n)))
-		mark(n, node_at(a, n)->class, first, end, "queue");
-	for (uint32_t w = 1; w < atomic_load(&step_ns->slots->who_high); w++)
-		mark_who(a, w, first, end);
-	for (uint32_t i = 0; i < end - first; i++)
+		mark_list(a, M_FREE + c, (int)c, UINT32_MAX, "free");
+	mark_list(a, M_HEAD, -1, QNUM(atomic_load(&a->head->hot)), "queue");
+	for (uint32_t w = 1; w < atomic_load(&step_ns->slots->who_high); w++) {
+		for (uint32_t c = 0; c < CLASSES; c++) {
+			mark_list(a, spare_cell(a, w, c), (int)c, UINT32_MAX, "spares");
+			orphans += mark_list(a, orphan_cell(a, w, c), (int)c, UINT32_MAX, "orphans");
+		}
+		mark_list(a, REQ_NODE(a, w), -1, 1, "requests");
+	}
+	for (uint32_t i = 0; i < units; i++)
 		lost += !map[i];
-	step_check(!lost, "%u units of %u are lost", lost, end - first);
+	step_check(!lost, "%u units of %u are lost", lost, units);
 }
 
 /* ---- what happened ---- */
@@ -263,12 +276,11 @@ static void stopped(bool done)
 	bool may_fail = step_now->agent && step_act == STEP_SIGNAL;
 
 	if (done) {
-		step_check(!step_sh->torn, "the victim's message is torn");
-		step_check(!step_sh->result || (may_fail && step_sh->error == EINTR), "result %ld, errno %ld",
+		step_check(step_sh->result >= 0 || (may_fail && step_sh->error == EINTR), "result %ld, errno %ld",
 			   step_sh->result, step_sh->error);
 		if (!receives)
-			account[victim_serial % MSGS].sent = !step_sh->result;
-		if (receives && !step_sh->result)
+			account[victim_serial % MSGS].sent = step_sh->result >= 0;
+		if (receives && step_sh->result >= 0)
 			got_one(step_sh->serial);
 		if (step_sh->handled && handler_sends)
 			account[handler_serial % MSGS].sent = !step_sh->hresult;
@@ -321,7 +333,7 @@ static void after(void)
 		step_check(sent == 2 || got <= sent, "message %llu came and was not sent", (unsigned long long)s);
 		lost += sent == 1 && !got;
 	}
-	step_check(lost <= (receives && !step_sh->done), "%d messages are lost", lost);
+	step_check(lost <= (receives && (step_act == STEP_KILL || !step_sh->told)), "%d messages are lost", lost);
 	audit();
 }
 
@@ -342,6 +354,7 @@ static void prepare(bool receive, unsigned filled, bool full, bool sleeper)
 {
 	size = random() % 2 ? LARGE : LITTLE;
 	receives = receive;
+	victim_type = filled ? 0 : 7;
 	with_peer = sleeper;
 	handler_sends = random() % 2;
 	serials = 0;
@@ -405,12 +418,12 @@ static void agent(void)
 }
 
 static const struct step_scene scenes[] = {
-	{ "msgsnd at once", send_at_once, warm, call, handler, NULL, NULL, stopped, after },
-	{ "msgsnd waking a receiver", send_waking, warm, call, handler, NULL, NULL, stopped, after },
-	{ "msgsnd sleeping", send_sleeping, warm, call, handler, agent, victim_waits, stopped, after },
-	{ "msgrcv at once", receive_at_once, warm, call, handler, NULL, NULL, stopped, after },
-	{ "msgrcv waking a sender", receive_waking, warm, call, handler, NULL, NULL, stopped, after },
-	{ "msgrcv sleeping", receive_sleeping, warm, call, handler, agent, victim_waits, stopped, after },
+	{ "msgsnd at once", send_at_once, warm, call, tell, handler, NULL, NULL, stopped, after },
+	{ "msgsnd waking a receiver", send_waking, warm, call, tell, handler, NULL, NULL, stopped, after },
+	{ "msgsnd sleeping", send_sleeping, warm, call, tell, handler, agent, victim_waits, stopped, after },
+	{ "msgrcv at once", receive_at_once, warm, call, tell, handler, NULL, NULL, stopped, after },
+	{ "msgrcv waking a sender", receive_waking, warm, call, tell, handler, NULL, NULL, stopped, after },
+	{ "msgrcv sleeping", receive_sleeping, warm, call, tell, handler, agent, victim_waits, stopped, after },
 };
 
 int main(void)

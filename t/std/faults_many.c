@@ -32,7 +32,7 @@ int main(void)
 	static pid_t pid[MANY];
 	int seen = 0, ends = 0, *map;
 
-	alarm(120);
+	alarm(60);
 	shm = shm_new(MANY * sizeof(int));
 	sem = sem_new(3);
 	queue = msg_new();

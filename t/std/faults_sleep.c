@@ -456,7 +456,7 @@ int main(void)
 {
 	unsigned int seed = tap_seed();
 
-	alarm(120);
+	alarm(60);
 	for (enum call call = SEMOP; call < CALLS; call++) {
 		test_eintr(call, 0);
 		test_eintr(call, SA_RESTART);

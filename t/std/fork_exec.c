@@ -271,7 +271,7 @@ int main(int argc, char **argv)
 {
 	if (argc == 6)
 		return image(argv + 1);
-	alarm(90);
+	alarm(60);
 	if (pipe(ready) || pipe(go))
 		bail_out("pipe");
 	test_image('i', old_image, "an image that asks nothing");

@@ -331,13 +331,16 @@ int proc_settle(int woken[SEATS])
 }
 
 /* Where deaths are noticed by those who ask, they are noticed in their order only if somebody asks after each. */
-static void ask_sets(void)
+static void ask_all(void)
 {
 	struct obj **list;
-	int n = obj_live(SEM, &list);
+	struct shmid_ds ds;
+	int n;
 
-	while (n-- > 0)
+	for (n = obj_live(SEM, &list); n-- > 0;)
 		semctl(list[n]->id, 0, GETPID);
+	for (n = obj_live(SHM, &list); n-- > 0;)
+		shmctl(list[n]->id, IPC_STAT, &ds);
 }
 
 void proc_end_all(void)
@@ -349,7 +352,7 @@ void proc_end_all(void)
 			continue;
 		kill(workers[i].pid, SIGKILL);
 		proc_wait_end(i, &status);
-		ask_sets();
+		ask_all();
 	}
 }
 
