@@ -21,6 +21,7 @@
 #include <sys/msg.h>
 #include <unistd.h>
 
+#include "gate.h"
 #include "obj_msg.h"
 #include "registry.h"
 #include "slot.h"
@@ -28,7 +29,7 @@
 
 #define CLASSES 10
 enum { M_FLAGS = 16, M_LSPID, M_LRPID, M_STIME, M_RTIME, M_CTIME, M_HEAD, M_TAIL, M_RHEAD, M_RTAIL,
-       M_SHEAD, M_STAIL, M_END, M_FREE };
+       M_SHEAD, M_STAIL, M_END, M_FREE, M_GATE = M_FREE + CLASSES };
 enum { M_REMOVED = 1, M_MORE = 2, M_EXPUNGE = 4 };
 #define AGAIN 0xfff /* a receiver must look again */
 #define UNIT 64
@@ -470,13 +471,23 @@ static void run_cascade(struct ipc_ns *ns, int me, struct obj *o)
 		msg_step(ns, me, o);
 }
 
+static const struct gate msg_gate = { .flags = M_FLAGS, .cell = M_GATE };
+
 static bool settled(struct ipc_ns *ns, int me, struct obj *o, struct txn *t)
 {
-	if (!(area_value(&o->area, M_FLAGS) & M_MORE))
-		return true;
-	txn_valid(t);
-	msg_step(ns, me, o);
-	return false;
+	uint32_t flags = area_value(&o->area, M_FLAGS);
+
+	if (flags & M_MORE) {
+		txn_valid(t);
+		msg_step(ns, me, o);
+		return false;
+	}
+	if (flags & GATE_CLOSED && area_value(&o->area, M_GATE) != (uint32_t)me) {
+		txn_valid(t);
+		gate_wait(&msg_gate, &o->area, (uint32_t)me);
+		return false;
+	}
+	return true;
 }
 
 static void set_flag(struct ipc_ns *ns, int who, struct obj *o, uint32_t flag, bool ctime)
@@ -701,6 +712,7 @@ ssize_t msg_queue_receive(struct ipc_ns *ns, int who, struct obj *o, int id, voi
 			  int flags)
 {
 	uint32_t signals = ipc_signals;
+	struct gate gate = msg_gate;
 
 	for (;;) {
 		struct frame f = { .ns = ns, .kind = KIND_MSG, .obj = o, .who = (uint32_t)who, .look = look,
@@ -718,7 +730,10 @@ ssize_t msg_queue_receive(struct ipc_ns *ns, int who, struct obj *o, int id, voi
 			n = n < 0 ? -EIDRM : n & MAY_READ ? 0 : -EACCES;
 			if (!n)
 				n = receive_once(&f, wanted, mode);
+			if (n == RETRY)
+				gate_lost(&gate, &o->area, f.who);
 		} while (n == RETRY);
+		gate_done(&gate, &o->area, f.who);
 		if (n == JOINED) {
 			n = wait_sleep(&f, NULL);
 			if (n == -AGAIN)

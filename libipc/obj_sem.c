@@ -20,12 +20,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "gate.h"
 #include "obj_sem.h"
 #include "registry.h"
 #include "slot.h"
 #include "wait.h"
 
-enum { S_FLAGS = 16, S_OTIME, S_CTIME, S_AHEAD, S_ATAIL, S_ZHEAD, S_ZTAIL, S_UHIGH, S_FIRST = 32 };
+enum { S_FLAGS = 16, S_OTIME, S_CTIME, S_AHEAD, S_ATAIL, S_ZHEAD, S_ZTAIL, S_UHIGH, S_GATE, S_FIRST = 32 };
 enum { S_REMOVED = 1, S_MORE = 2, S_ZERO = 4 }; /* S_ZERO: a semaphore is 0 that was changed */
 
 #define VAL(num) (S_FIRST + 2 * (num)) /* not of the first one */
@@ -404,15 +405,22 @@ static void sem_step(struct ipc_ns *ns, int me, struct obj *o)
 		wait_wake(a, who);
 }
 
+static const struct gate sem_gate = { .flags = S_FLAGS, .cell = S_GATE };
+
 /* Inside a transaction: is the state one that may be acted on? If not, mend it, and begin again. */
 static inline bool settled(struct ipc_ns *ns, int me, struct obj *o, struct txn *t)
 {
 	struct area *a = &o->area;
-	uint32_t rows;
+	uint32_t rows, flags = area_value(a, S_FLAGS);
 
-	if (area_value(a, S_FLAGS) & S_MORE) {
+	if (flags & S_MORE) {
 		txn_valid(t);
 		sem_step(ns, me, o);
+		return false;
+	}
+	if (flags & GATE_CLOSED && area_value(a, S_GATE) != (uint32_t)me) {
+		txn_valid(t);
+		gate_wait(&sem_gate, a, (uint32_t)me);
 		return false;
 	}
 	rows = area_value(a, S_UHIGH);
@@ -607,6 +615,7 @@ static int operate_slow(struct ipc_ns *ns, int who, struct obj *o, struct sem_re
 	struct frame f = { .ns = ns, .kind = KIND_SEM, .obj = o, .who = (uint32_t)who, .look = look };
 	struct area *a = &o->area;
 	bool big = r->nsops > 6;
+	struct gate gate = sem_gate;
 	struct txn t;
 	int e;
 
@@ -628,18 +637,24 @@ static int operate_slow(struct ipc_ns *ns, int who, struct obj *o, struct sem_re
 			continue;
 		e = area_value(a, S_FLAGS) & S_REMOVED ? -EIDRM : plan_request(&t, r);
 		if (e < 0) {
-			if (!txn_valid(&t))
+			if (!txn_valid(&t)) {
+				gate_lost(&gate, a, f.who);
 				continue;
+			}
 			ipc_frame = NULL;
+			gate_done(&gate, a, f.who);
 			return e;
 		}
 		if (e == 0) {
 			txn_set(&t, S_OTIME, now_seconds());
 			if (is_alter(r->sops, r->nsops))
 				changed(&t, r->sops, r->nsops);
-			if (!txn_commit(&t))
+			if (!txn_commit(&t)) {
+				gate_lost(&gate, a, f.who);
 				continue;
+			}
 			ipc_frame = NULL;
+			gate_done(&gate, a, f.who);
 			run_cascade(ns, who, o);
 			return 0;
 		}
@@ -650,8 +665,10 @@ static int operate_slow(struct ipc_ns *ns, int who, struct obj *o, struct sem_re
 			ipc_frame = NULL;
 			return -EINTR;
 		}
-		if (!join(&f, &t, r))
+		if (!join(&f, &t, r)) {
+			gate_done(&gate, a, f.who);
 			return wait_sleep(&f, deadline);
+		}
 	}
 	ipc_frame = NULL;
 	return f.result;
@@ -785,6 +802,7 @@ int sem_set_query(struct ipc_ns *ns, int who, struct obj *o, uint32_t num, int c
 int sem_set_getall(struct ipc_ns *ns, int who, struct obj *o, unsigned short *values)
 {
 	struct area *a = &o->area;
+	struct gate gate = sem_gate;
 	struct txn t;
 	int e;
 
@@ -796,8 +814,11 @@ int sem_set_getall(struct ipc_ns *ns, int who, struct obj *o, unsigned short *va
 		for (uint32_t i = 0; i < a->head->count && !e; i++)
 			values[i] = (unsigned short)SEMVAL(value_of(a, i));
 		if (txn_valid(&t))
-			return e;
+			break;
+		gate_lost(&gate, a, (uint32_t)who);
 	}
+	gate_done(&gate, a, (uint32_t)who);
+	return e;
 }
 
 /*
@@ -871,6 +892,7 @@ int sem_set_setall(struct ipc_ns *ns, int who, struct obj *o, const unsigned sho
 {
 	struct area *a = &o->area;
 	uint32_t n = a->head->count;
+	struct gate gate = sem_gate;
 	struct txn t;
 	int e;
 
@@ -898,7 +920,9 @@ int sem_set_setall(struct ipc_ns *ns, int who, struct obj *o, const unsigned sho
 			txn_set(&t, S_FLAGS, area_value(a, S_FLAGS) | S_MORE | (any_zero(values, n) ? S_ZERO : 0));
 		if (txn_commit(&t))
 			break;
+		gate_lost(&gate, a, (uint32_t)who);
 	}
+	gate_done(&gate, a, (uint32_t)who);
 	run_cascade(ns, who, o);
 	return 0;
 }

@@ -44,7 +44,7 @@ byte hot;	/* beside op, and written with it in one compare-and-swap of both */
 #endif
 bool begun[N];
 bool dead[N];	/* killed: takes no more steps */
-bool inh[N];	/* a signal handler runs on this thread: the interrupted frame takes no steps */
+bool inh[FRAMES];	/* a signal handler runs on the thread: the interrupted frame takes no steps */
 
 #ifdef COARSE
 #define OP_IS(s, w)	(fresh[_pid] && opwho == (w))

@@ -13,6 +13,7 @@
  * first), M_VERIFY (a refusal is not verified).
  */
 #define PIDS	(N + 2)	/* init, threads, the killer */
+#define FRAMES	N
 #define CELLS	(1 + N)
 #define ENTRIES	2
 #define UNDO(w)	(1 + (w))

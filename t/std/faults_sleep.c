@@ -396,8 +396,8 @@ static void test_strike(void)
 
 /*
  * An alarm that goes off about when the call falls asleep: the way to the call is made longer or shorter, so that it
- * comes as often before as in it. One that comes before the call cannot end it, so a second alarm follows; it is
- * counted how often that was needed though the first came after the program's last step before the call.
+ * comes as often before as in it. One that comes before the call cannot end it, so a second alarm follows; how often
+ * that was needed is only shown, for it depends on how busy the machine is.
  */
 static volatile int in_call, early, struck;
 
@@ -447,7 +447,6 @@ static void test_alarm(unsigned int seed)
 	pid = proc_run(alarm_run, &seed);
 	is(proc_wait(pid), 0, "an alarm that strikes between the decision to sleep and the sleep: EINTR");
 	diag("a second alarm was needed %d times in %ld", job->result, (long)job->count);
-	ok(job->result * 4 <= job->count, "and the first such alarm is enough, save few that come before the call");
 	ok(untouched(), "nobody waits");
 	job_done();
 }
