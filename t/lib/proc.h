@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/types.h>
 #include <sys/wait.h>
@@ -38,6 +39,10 @@ __attribute__((unused)) static pid_t proc_run(int (*fn)(void *), void *arg)
 
 	fflush(stdout);
 	pid = fork();
+	if (pid < 0) { /* a test that went on would kill(-1) */
+		perror("Bail out! fork");
+		exit(255);
+	}
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (getppid() != parent)
@@ -65,6 +70,8 @@ __attribute__((unused)) static int proc_wait(pid_t pid)
 
 __attribute__((unused)) static void proc_kill(pid_t pid)
 {
+	if (pid <= 0) /* a fork that failed: kill(-1) would end everything */
+		return;
 	kill(pid, SIGKILL);
 	proc_wait(pid);
 }
