@@ -85,7 +85,7 @@ struct request {
 	uint32_t pad;
 	struct { uint16_t num; int16_t op; int16_t flg; } sop[REQ_SOPS];
 	cell_t spare[10]; /* free message nodes of each size that this thread owns, lists */
-	cell_t orphan;    /* nodes that its signal handlers fill, or filled and left, a list */
+	cell_t orphan[10]; /* nodes that its signal handlers fill, or filled and left, lists */
 	_Atomic uint32_t filling; /* node that a frame of it is filling */
 	uint8_t spares[12];       /* how many, roughly */
 };

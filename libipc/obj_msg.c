@@ -81,9 +81,9 @@ static uint32_t spare_cell(const struct area *a, uint32_t who, uint32_t class)
 	return req_cell(a, who, offsetof(struct request, spare)) + class;
 }
 
-static uint32_t orphan_cell(const struct area *a, uint32_t who)
+static uint32_t orphan_cell(const struct area *a, uint32_t who, uint32_t class)
 {
-	return req_cell(a, who, offsetof(struct request, orphan));
+	return req_cell(a, who, offsetof(struct request, orphan)) + class;
 }
 
 int msg_queue_create(struct ipc_ns *ns, uint32_t *file)
@@ -137,12 +137,16 @@ static int grow(int who, struct obj *o, uint32_t class)
 	}
 }
 
-static void free_node(struct txn *t, uint32_t n)
+static void free_in_class(struct txn *t, uint32_t n, uint32_t class)
 {
-	uint32_t class = node_at(t->area, n)->class % CLASSES;
-
 	txn_set(t, node_next(n), area_value(t->area, M_FREE + class));
 	txn_set(t, M_FREE + class, n);
+}
+
+/* A node that has been filled, and so knows its class. */
+static void free_node(struct txn *t, uint32_t n)
+{
+	free_in_class(t, n, node_at(t->area, n)->class % CLASSES);
 }
 
 /* A node of a receiver goes to its own spares, so that the next one it sends costs nobody else's cells; not too many. */
@@ -189,7 +193,7 @@ static int refill(int who, struct obj *o, uint32_t class)
 static int take_orphan(int who, struct obj *o, uint32_t class, uint32_t *node)
 {
 	struct area *a = &o->area;
-	uint32_t orphans = orphan_cell(a, (uint32_t)who);
+	uint32_t orphans = orphan_cell(a, (uint32_t)who, class);
 	struct txn t;
 
 	for (;;) {
@@ -247,7 +251,7 @@ static void give_up(struct txn *t, uint32_t who, uint32_t class, uint32_t n)
 	uint32_t at = spare_cell(t->area, who, class), steps = 0;
 
 	if (area_value(t->area, at) != n)
-		at = orphan_cell(t->area, who);
+		at = orphan_cell(t->area, who, class);
 	while (area_value(t->area, at) != n && area_value(t->area, at) && steps++ < 1000)
 		at = node_next(area_value(t->area, at));
 	if (area_value(t->area, at) == n)
@@ -804,23 +808,23 @@ void msg_queue_settle(struct ipc_ns *ns, int me, struct obj *o, uint32_t tag)
 	set_flag(ns, me, o, M_MORE, false);
 }
 
-void msg_queue_adopt_who(struct ipc_ns *ns, int who, struct obj *o)
+void msg_queue_adopt_who(int who, struct obj *o)
 {
 	struct area *a = &o->area;
-	struct txn t;
 
-	(void)ns;
 	atomic_store(&area_who(a, (uint32_t)who)->req.filling, 0);
-	for (;;) {
-		txn_begin(&t, a, (uint32_t)who);
-		uint32_t cell = orphan_cell(a, (uint32_t)who), n = area_value(a, cell);
+	for (uint32_t class = 0; class < CLASSES;) {
+		uint32_t cell = orphan_cell(a, (uint32_t)who, class), n;
+		struct txn t;
 
+		txn_begin(&t, a, (uint32_t)who);
+		n = area_value(a, cell);
 		if (!n) {
-			txn_valid(&t);
-			return;
+			class += txn_valid(&t);
+			continue;
 		}
 		txn_set(&t, cell, area_value(a, node_next(n)));
-		free_node(&t, n);
+		free_in_class(&t, n, class);
 		txn_commit(&t);
 	}
 }

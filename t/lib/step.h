@@ -8,7 +8,7 @@
  *  - The victim's call begins at an int3 and ends with step_sh->done; then it tells, unstepped, what it found there.
  *  - A system call is one step. One that blocks (futex) is told by its address; then the scene's agent acts.
  *  - The spinning before a sleep is run through at full speed, not stepped (a breakpoint behind its loop).
- *  - A watchdog, forked before anything else, ends the test with the name of the round when nothing goes on for 20 s.
+ *  - A watchdog, forked before anything else, ends the test with the name of the round when nothing goes on for 30 s.
  */
 #ifndef T_STEP_H
 #define T_STEP_H
@@ -85,29 +85,6 @@ static int step_bad;    /* failed checks of this sweep */
 		}                                                                                   \
 	} while (0)
 
-static void step_watchdog(void)
-{
-	pid_t parent = getpid();
-
-	step_sh = mmap(NULL, sizeof *step_sh, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (step_sh == MAP_FAILED)
-		bail_out("no shared page");
-	fflush(stdout);
-	if (fork())
-		return;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	for (unsigned long last = 0, still = 0; getppid() == parent; proc_nap()) {
-		still = step_sh->progress == last ? still + 1 : 0;
-		last = step_sh->progress;
-		if (still < 15000)
-			continue;
-		diag("hangs: %s, step %ld", step_sh->round, step_sh->k);
-		kill(parent, SIGKILL);
-		break;
-	}
-	_exit(0);
-}
-
 static void step_remove_dir(void)
 {
 	char path[400];
@@ -123,6 +100,31 @@ static void step_remove_dir(void)
 	rmdir(step_dir);
 }
 
+/* Ends a test that hangs, and removes the directory of one that was killed. */
+static void step_watchdog(void)
+{
+	pid_t parent = getpid();
+
+	step_sh = mmap(NULL, sizeof *step_sh, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (step_sh == MAP_FAILED)
+		bail_out("no shared page");
+	fflush(stdout);
+	if (fork())
+		return;
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGINT, SIG_IGN);
+	for (unsigned long last = 0, still = 0; getppid() == parent; usleep(50000)) {
+		still = step_sh->progress == last ? still + 1 : 0;
+		last = step_sh->progress;
+		if (still < 600)
+			continue;
+		diag("hangs: %s, step %ld", step_sh->round, step_sh->k);
+		kill(parent, SIGKILL);
+	}
+	step_remove_dir();
+	_exit(0);
+}
+
 static void step_open(void)
 {
 	cpu_set_t set;
@@ -131,12 +133,12 @@ static void step_open(void)
 		setenv("LD_BIND_NOW", "1", 1);
 		execv("/proc/self/exe", (char *[]){ (char *)"step", NULL });
 	}
-	step_watchdog();
 	step_seed = tap_seed();
 	srandom((unsigned)step_seed);
 	strcpy(step_dir, "/dev/shm/t-step-XXXXXX");
 	if (!mkdtemp(step_dir))
 		bail_out("mkdtemp");
+	step_watchdog();
 	CPU_ZERO(&set); /* tracer and victim on one processor: a step is a switch, not an interrupt */
 	CPU_SET(sched_getcpu(), &set);
 	sched_setaffinity(0, sizeof set, &set);

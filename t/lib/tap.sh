@@ -17,10 +17,13 @@ tmp=$(mktemp -d "${TMPDIR:-/tmp}/t.XXXXXX")
 [ -x "$IPCRUN" ] && [ -x "$IPCCTL" ] || { echo "Bail out! no $IPCRUN or $IPCCTL"; exit 1; }
 
 # The watchdog: a process that ends this one.
-( exec >/dev/null 2>&1 </dev/null; sleep "${T_LIMIT:-120}" & trap 'kill $!' TERM; wait $! && kill -TERM $$ ) &
+( exec >/dev/null 2>&1 </dev/null; sleep "${T_LIMIT:-300}" & trap 'kill $!' TERM; wait $! && kill -TERM $$ ) &
 watchdog=$!
 
-trap 'kill $watchdog 2>/dev/null; rm -rf "$tmp"' EXIT
+at_exit() {	# a script may define its own
+	:
+}
+trap 'at_exit; kill $watchdog 2>/dev/null; rm -rf "$tmp"' EXIT
 trap 'echo "Bail out! too slow"; exit 1' TERM
 
 report() {	# STATUS NAME

@@ -10,7 +10,7 @@
  * waiting requests, and without `more` none of them is possible. At each commit: a request is performed once, with
  * the payload that was joined, and none before it in the list is possible; nobody takes units past a possible
  * request. A call returns what its request came to. Everybody who is not killed comes to the end: without a kill
- * nobody relies on the sleeper's once-a-second look; with one, that look is enough.
+ * nobody relies on the sleeper's once-a-second look; with one, or a longjmp, that look is enough.
  *
  * Abstracted besides what protocol.pml says: a decision (a walk over cells and payloads, then the writing of the
  * descriptor) is two steps, since nothing of it counts unless op has not moved; publish.pml has it finer. Walks are
@@ -84,7 +84,8 @@ bool sleeping[N], asleep[N];	/* says so; is in futex_wait */
 bool framed[FRAMES], settled[FRAMES], result[FRAMES];
 byte waiting[FRAMES];		/* the state while the frame's request waits */
 
-bool fin[N], anydead, jump;
+bool fin[N], jump;
+bool lost;	/* a thread was killed, or left its call: only then do sleepers look */
 byte held[N], held_all;		/* ghosts: units, requests and results by commits */
 bool waits[N], got[FRAMES];
 byte wanted[N], frame_of[N];
@@ -398,7 +399,7 @@ inline run_frame(me)
 	   LOOK_AND_DECIDE(me);
 	   if
 	   :: d_step { what == RETURN -> begun[me] = false; SEQ_FORGET; finished(me) }
-	   :: d_step { what >= OPERATE && !OP_IS(s, 0) -> begun[me] = false; what = 0; who = 0; SEQ_FORGET; DESC_FORGET(me) }
+	   :: d_step { what >= OPERATE && !OP_IS(s, 0) -> DESC_FORGET(me); begun[me] = false; what = 0; who = 0; SEQ_FORGET }
 	   :: d_step { what >= OPERATE && OP_IS(s, 0) -> begun[me] = false; opwho = SELF(me); account(me); next_mode() }
 	      help(s, SELF(me))
 	   fi
@@ -415,7 +416,7 @@ inline run_frame(me)
 	:: atomic { mode == NAP && sleeping[me] && WAITS(me) -> asleep[me] = true }
 	   if
 	   :: d_step { !asleep[me] -> WOKEN(me) }
-	   :: d_step { asleep[me] && anydead && LEFT(me) -> asleep[me] = false; mode = LOOK }
+	   :: d_step { asleep[me] && lost && LEFT(me) -> asleep[me] = false; mode = LOOK }
 	   :: d_step { asleep[me] && h -> asleep[me] = false; sleeping[me] = false; mode = SETTLE }
 	   fi
 #ifdef TIMEOUTS
@@ -465,7 +466,7 @@ proctype Frame(byte me, frame; bool h) provided (!dead[me] && !inh[frame])
 	   run_frame(me);
 	   atomic {
 		if
-		:: jump = true
+		:: jump = true; lost = true
 		:: true
 		fi;
 		inh[me] = false
@@ -486,7 +487,7 @@ proctype Killer()
 	atomic {
 		select (w : 0 .. N);
 		if
-		:: w < N -> dead[w] = true; anydead = true
+		:: w < N -> dead[w] = true; lost = true
 		:: else
 		fi
 	}

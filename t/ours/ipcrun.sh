@@ -181,9 +181,13 @@ is "... with an empty environment" "$(tr '\0' ' ' <"/proc/$collector/environ")" 
 ticks() {
 	sed 's/.*) //' "/proc/$1/stat" | cut -d' ' -f12,13,20
 }
-before=$(ticks "$collector"; grep ctxt "/proc/$collector/status")
-sleep 1.5
-is "... and sleeps: no processor time, not even a wake-up" "$(ticks "$collector"; grep ctxt "/proc/$collector/status")" "$before"
+asleep() {	# PID: for a second and a half
+	local before
+	before=$(ticks "$1"; grep ctxt "/proc/$1/status")
+	sleep 1.5
+	[ "$(ticks "$1"; grep ctxt "/proc/$1/status")" = "$before" ]
+}
+check "... and sleeps: no processor time, not even a wake-up" soon asleep "$collector"
 kill "$pid"
 check "the namespace goes when the daemon has gone" soon test ! -e "$dir"
 check "... and the collector with it" soon ended "$collector"
@@ -216,11 +220,12 @@ rm -rf "$(cat "$tmp/dir")"
 
 "$IPCRUN" sh -c 'echo "$$ $PPID $IPCD_NAMESPACE" >"$1.new"; mv "$1.new" "$1"; perl -e "$2"; exec sleep 1000' sh "$tmp/killed" "$make" \
 	</dev/null >/dev/null 2>&1 &
+disown $!
 soon test -s "$tmp/killed"
 read -r program runner dir <"$tmp/killed"
 soon grep -q sleep "/proc/$program/comm"
 kill -9 "$runner"
-{ wait $!; } 2>/dev/null
+soon ended "$runner"
 check "kill -9 of ipcrun leaves the program running" not ended "$program"
 "$IPCRUN" true
 is "... on its namespace, which the next ipcrun leaves alone" "$("$IPCRUN" -d "$dir" perl -e "$get")" queue
