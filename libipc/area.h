@@ -66,7 +66,7 @@ struct desc {
 };
 
 /* A request that waits: the cells belong to the area's lists, the rest to the thread until the state says WAIT. */
-enum { REQ_NONE, REQ_WAIT, REQ_DONE };
+enum { REQ_NONE, REQ_WAIT, REQ_DONE, REQ_OVER /* and taken: the errno is the call's result */ };
 #define REQ_SOPS 16
 
 struct request {
@@ -86,7 +86,8 @@ struct request {
 	struct { uint16_t num; int16_t op; int16_t flg; } sop[REQ_SOPS];
 	cell_t spare[10]; /* free message nodes of each size that this thread owns, lists */
 	cell_t orphan[10]; /* nodes that its signal handlers fill, or filled and left, lists */
-	_Atomic uint32_t filling; /* node that a frame of it is filling */
+	_Atomic uint32_t filling; /* node that a frame of it is filling, */
+	_Atomic uint32_t filler;  /* if this is the tag of its owner's slot */
 	uint8_t spares[12];       /* how many, roughly */
 };
 

@@ -45,8 +45,16 @@ static int create(struct ipc_ns *ns, int who, struct get *g)
 		file_remove(ns, name);
 	}
 	object_made(ns);
-	if (!e)
-		e = registry_sync(ns, who);
+	if (e)
+		return e;
+	e = registry_sync(ns, who);
+	if (e) { /* what can't be stored is not made */
+		object_removing(ns, g->kind, file);
+		registry_remove(ns, who, &r, false);
+		object_name(name, g->kind, (int)file);
+		file_remove(ns, name);
+		object_made(ns);
+	}
 	return e ? e : row_id(&r);
 }
 

@@ -51,21 +51,32 @@ uint32_t now_seconds(void)
 	return (uint32_t)t.tv_sec;
 }
 
-void cold_enter(struct ipc_ns *ns, struct cold *c)
+/* No signal handler and no cancellation meets what is done in between. */
+static void quiet(struct cold *c)
 {
 	sigset_t all;
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &c->mask);
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &c->cancel);
+}
+
+static void loud(const struct cold *c)
+{
+	pthread_setcancelstate(c->cancel, NULL);
+	pthread_sigmask(SIG_SETMASK, &c->mask, NULL);
+}
+
+void cold_enter(struct ipc_ns *ns, struct cold *c)
+{
+	quiet(c);
 	pthread_mutex_lock(&ns->cold);
 }
 
 void cold_leave(struct ipc_ns *ns, struct cold *c)
 {
 	pthread_mutex_unlock(&ns->cold);
-	pthread_setcancelstate(c->cancel, NULL);
-	pthread_sigmask(SIG_SETMASK, &c->mask, NULL);
+	loud(c);
 }
 
 static void init_cold(struct ipc_ns *ns)
@@ -80,13 +91,26 @@ static void init_cold(struct ipc_ns *ns)
 
 /* ---- forks and threads ---- */
 
-static struct cold fork_cold;
+/* What is open now. A thread may remember a namespace that has been closed since: only its address, then. */
+static bool is_open(const struct ipc_ns *ns, uint32_t generation)
+{
+	for (const struct ipc_ns *n = ns_list; n; n = n->next)
+		if (n == ns)
+			return n->generation == generation;
+	return false;
+}
+
+static struct cold fork_cold; /* under list_lock */
 
 static void fork_prepare(void)
 {
+	struct cold c;
+
+	quiet(&c);
 	pthread_mutex_lock(&list_lock);
+	fork_cold = c;
 	for (struct ipc_ns *ns = ns_list; ns; ns = ns->next) {
-		cold_enter(ns, &fork_cold);
+		pthread_mutex_lock(&ns->cold);
 		if (atomic_load(&ns->slot) && atomic_load(ns->wiped)) {
 			int who = ns_enter(ns);
 
@@ -99,11 +123,14 @@ static void fork_prepare(void)
 
 static void fork_parent(void)
 {
+	struct cold c = fork_cold;
+
 	for (struct ipc_ns *ns = ns_list; ns; ns = ns->next) {
 		slot_fork_parent(ns);
-		cold_leave(ns, &fork_cold);
+		pthread_mutex_unlock(&ns->cold);
 	}
 	pthread_mutex_unlock(&list_lock);
+	loud(&c);
 }
 
 static void fork_child(void)
@@ -122,23 +149,25 @@ static void fork_child(void)
 	}
 	ipc_frame = NULL;
 	pthread_mutex_init(&list_lock, NULL);
-	if (ns_list) {
-		pthread_setcancelstate(c.cancel, NULL);
-		pthread_sigmask(SIG_SETMASK, &c.mask, NULL);
-	}
+	loud(&c);
 }
 
 static void thread_exit(void *arg)
 {
+	struct cold c;
+
 	(void)arg;
+	quiet(&c);
+	pthread_mutex_lock(&list_lock);
 	for (int i = 0; i < THREAD_NS; i++) {
 		struct ipc_ns *ns = ipc_thread.in[i].ns;
 
-		if (!ns || ipc_thread.in[i].generation != ns->generation)
-			continue;
-		who_give(ns, ipc_thread.in[i].who);
+		if (ns && is_open(ns, ipc_thread.in[i].generation))
+			who_give(ns, ipc_thread.in[i].who);
 		ipc_thread.in[i].ns = NULL;
 	}
+	pthread_mutex_unlock(&list_lock);
+	loud(&c);
 }
 
 static void init_once(void)
@@ -194,8 +223,7 @@ static int enter_thread(struct ipc_ns *ns)
 	who = who_take(ns);
 	if (who < 0)
 		return who;
-	if (ipc_thread.in[THREAD_NS - 1].ns &&
-	    ipc_thread.in[THREAD_NS - 1].generation == ipc_thread.in[THREAD_NS - 1].ns->generation)
+	if (is_open(ipc_thread.in[THREAD_NS - 1].ns, ipc_thread.in[THREAD_NS - 1].generation))
 		who_give(ipc_thread.in[THREAD_NS - 1].ns, ipc_thread.in[THREAD_NS - 1].who);
 	memmove(&ipc_thread.in[1], &ipc_thread.in[0], sizeof ipc_thread.in[0] * (THREAD_NS - 1));
 	pthread_setspecific(thread_key, ns);

@@ -86,6 +86,26 @@ static uint32_t orphan_cell(const struct area *a, uint32_t who, uint32_t class)
 	return req_cell(a, who, offsetof(struct request, orphan)) + class;
 }
 
+/* The node that a frame of this thread is filling; a number that the who block's last owner left means nothing. */
+static uint32_t filling(const struct area *a, uint32_t who, uint32_t tag)
+{
+	struct request *q = &area_who(a, who)->req;
+
+	if (atomic_load_explicit(&q->filler, memory_order_relaxed) != tag)
+		return 0;
+	return atomic_load_explicit(&q->filling, memory_order_relaxed);
+}
+
+static void set_filling(struct area *a, uint32_t who, uint32_t tag, uint32_t node)
+{
+	struct request *q = &area_who(a, who)->req;
+
+	atomic_store_explicit(&q->filling, node, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
+	atomic_store_explicit(&q->filler, tag, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
 int msg_queue_create(struct ipc_ns *ns, uint32_t *file)
 {
 	struct area_head h = { .magic = AREA_MAGIC, .version = AREA_VERSION, .kind = AREA_MSG };
@@ -137,26 +157,22 @@ static int grow(int who, struct obj *o, uint32_t class)
 	}
 }
 
-static void free_in_class(struct txn *t, uint32_t n, uint32_t class)
+static void free_node(struct txn *t, uint32_t n)
 {
+	uint32_t class = node_at(t->area, n)->class % CLASSES;
+
 	txn_set(t, node_next(n), area_value(t->area, M_FREE + class));
 	txn_set(t, M_FREE + class, n);
 }
 
-/* A node that has been filled, and so knows its class. */
-static void free_node(struct txn *t, uint32_t n)
-{
-	free_in_class(t, n, node_at(t->area, n)->class % CLASSES);
-}
-
 /* A node of a receiver goes to its own spares, so that the next one it sends costs nobody else's cells; not too many. */
-static void free_own(struct txn *t, uint32_t who, uint32_t n)
+static void free_own(struct txn *t, uint32_t who, uint32_t tag, uint32_t n)
 {
 	struct request *q = &area_who(t->area, who)->req;
 	uint32_t class = node_at(t->area, n)->class % CLASSES, cell = spare_cell(t->area, who, class);
 	uint32_t spare = area_value(t->area, cell);
 
-	if (atomic_load_explicit(&q->filling, memory_order_relaxed) || (spare && q->spares[class] >= SPARES)) {
+	if (filling(t->area, who, tag) || (spare && q->spares[class] >= SPARES)) {
 		free_node(t, n);
 		return;
 	}
@@ -215,14 +231,13 @@ static int take_orphan(int who, struct obj *o, uint32_t class, uint32_t *node)
 	}
 }
 
-/* A node to fill, owned by this thread: its first spare, marked as being filled until fill_end. */
-static int fill_begin(int who, struct obj *o, uint32_t class, uint32_t *node, uint32_t *outer)
+/* A node to fill, owned by this thread: its first spare, marked as being filled until it is sent. */
+static int fill_begin(int who, uint32_t tag, struct obj *o, uint32_t class, uint32_t *node, uint32_t *outer)
 {
 	struct area *a = &o->area;
-	struct request *q = &area_who(a, (uint32_t)who)->req;
 	uint32_t cell = spare_cell(a, (uint32_t)who, class);
 
-	*outer = atomic_load_explicit(&q->filling, memory_order_relaxed);
+	*outer = filling(a, (uint32_t)who, tag);
 	if (*outer)
 		return take_orphan(who, o, class, node);
 	for (;;) {
@@ -232,17 +247,11 @@ static int fill_begin(int who, struct obj *o, uint32_t class, uint32_t *node, ui
 				return -ENOMEM;
 			continue;
 		}
-		atomic_store_explicit(&q->filling, *node, memory_order_relaxed);
-		atomic_signal_fence(memory_order_seq_cst);
+		set_filling(a, (uint32_t)who, tag, *node);
 		if (area_value(a, cell) == *node) /* no handler has sent it in between */
 			return 0;
-		atomic_store_explicit(&q->filling, 0, memory_order_relaxed);
+		set_filling(a, (uint32_t)who, tag, 0);
 	}
-}
-
-static void fill_end(struct area *a, int who, uint32_t outer)
-{
-	atomic_store_explicit(&area_who(a, (uint32_t)who)->req.filling, outer, memory_order_relaxed);
 }
 
 /* Entries by which the thread gives up the node that it has filled. */
@@ -256,6 +265,26 @@ static void give_up(struct txn *t, uint32_t who, uint32_t class, uint32_t n)
 		at = node_next(area_value(t->area, at));
 	if (area_value(t->area, at) == n)
 		txn_set(t, at, area_value(t->area, node_next(n)));
+}
+
+/* An orphan, filled, is free again. */
+static void free_orphan(int who, struct obj *o, uint32_t n)
+{
+	uint32_t class = node_at(&o->area, n)->class % CLASSES;
+	struct txn t;
+
+	for (;;) {
+		txn_begin(&t, &o->area, (uint32_t)who);
+		give_up(&t, (uint32_t)who, class, n);
+		if (!t.count) { /* not there */
+			if (txn_valid(&t))
+				return;
+			continue;
+		}
+		free_node(&t, n);
+		if (txn_commit(&t))
+			return;
+	}
 }
 
 /* ---- finding ---- */
@@ -550,10 +579,6 @@ static int send_once(struct frame *f, uint32_t node, uint32_t qbytes, bool nowai
 	struct txn t;
 
 	txn_begin(&t, a, f->who);
-	if (atomic_load(&f->settled)) {
-		txn_valid(&t);
-		return f->result;
-	}
 	if (!settled(f->ns, (int)f->who, f->obj, &t))
 		return 1;
 	if (area_value(a, M_FLAGS) & M_REMOVED)
@@ -590,7 +615,7 @@ int msg_queue_send(struct ipc_ns *ns, int who, struct obj *o, int id, int64_t ty
 	struct node *n;
 	int e;
 
-	e = fill_begin(who, o, class_of(size), &node, &outer);
+	e = fill_begin(who, ns->tag, o, class_of(size), &node, &outer);
 	if (e)
 		return e;
 	n = node_at(a, node);
@@ -606,10 +631,13 @@ int msg_queue_send(struct ipc_ns *ns, int who, struct obj *o, int id, int64_t ty
 		if (!e)
 			e = send_once(&f, node, qbytes, flags & IPC_NOWAIT);
 	} while (e == 1);
-	fill_end(a, who, outer);
+	if (!outer)
+		set_filling(a, (uint32_t)who, ns->tag, 0);
 	if (e == 2)
 		return wait_sleep(&f, NULL);
 	ipc_frame = NULL;
+	if (e && outer)
+		free_orphan(who, o, node);
 	if (!e && area_value(a, M_FLAGS) & M_MORE)
 		run_cascade(ns, who, o);
 	return e;
@@ -623,21 +651,33 @@ static void copy_out(void *msg, int64_t type, const void *text, uint64_t size)
 	memcpy((char *)msg + sizeof(long), text, size);
 }
 
-/* The message that the receiver was handed: copy it, and free its node with the operation that ends the wait. */
+/*
+ * The message that the receiver was handed: copy it, and free its node with the operation that ends the wait. In a
+ * handler that has interrupted the copying the node becomes an orphan instead: the interrupted frame goes on reading.
+ */
 static void take_message(struct frame *f, struct txn *t, bool performed)
 {
 	uint32_t cell = REQ_NODE(t->area, f->who), node = area_value(t->area, cell);
 	struct node *n = node_at(t->area, node);
+	uint32_t class = n->class % CLASSES;
+	bool interrupted = atomic_load(&f->copying);
 	uint64_t size;
 
 	if (!performed || !node)
 		return;
+	atomic_store(&f->copying, true);
 	size = n->size < f->size ? n->size : f->size;
 	if (f->msg)
 		copy_out(f->msg, n->type, n->text, size);
-	f->result = f->msg ? (int)size : -EFAULT;
+	f->taken = f->msg ? (int)size : -EFAULT;
 	txn_set(t, cell, 0);
-	free_node(t, node);
+	if (!interrupted) {
+		free_node(t, node);
+		return;
+	}
+	f->left = node;
+	txn_set(t, node_next(node), area_value(t->area, orphan_cell(t->area, f->who, class)));
+	txn_set(t, orphan_cell(t->area, f->who, class), node);
 }
 
 #define JOINED (-4095)
@@ -666,7 +706,7 @@ static ssize_t found(struct frame *f, struct txn *t, uint32_t node, uint32_t pre
 	if (f->msg)
 		memcpy(size <= SMALL ? small : (char *)f->msg + sizeof(long), n->text, size);
 	unlink_message(t, node, prev, (uint32_t)f->ns->pid);
-	free_own(t, f->who, node);
+	free_own(t, f->who, f->ns->tag, node);
 	if (area_value(t->area, M_SHEAD))
 		txn_set(t, M_FLAGS, area_value(t->area, M_FLAGS) | M_MORE);
 	if (!txn_commit(t))
@@ -686,10 +726,6 @@ static ssize_t receive_once(struct frame *f, int64_t type, enum mode mode)
 	struct txn t;
 
 	txn_begin(&t, a, f->who);
-	if (atomic_load(&f->settled)) {
-		txn_valid(&t);
-		return f->result;
-	}
 	if (!settled(f->ns, (int)f->who, f->obj, &t))
 		return RETRY;
 	if (area_value(a, M_FLAGS) & M_REMOVED)
@@ -740,6 +776,8 @@ ssize_t msg_queue_receive(struct ipc_ns *ns, int who, struct obj *o, int id, voi
 		gate_done(&gate, &o->area, f.who);
 		if (n == JOINED) {
 			n = wait_sleep(&f, NULL);
+			if (f.left)
+				free_orphan(who, o, f.left);
 			if (n == -AGAIN)
 				continue;
 			return n;
@@ -794,6 +832,29 @@ static bool settle_who(int me, struct obj *o, uint32_t who, const struct slots *
 	return true;
 }
 
+/* A node that its handlers filled, or began to fill. Its spares are the next owner's. */
+static bool settle_orphan(int me, struct obj *o, uint32_t who, const struct slots *slots, uint32_t tag)
+{
+	struct area *a = &o->area;
+	struct txn t;
+
+	for (uint32_t class = 0; class < CLASSES; class++) {
+		txn_begin(&t, a, (uint32_t)me);
+		uint32_t n = area_value(a, orphan_cell(a, who, class));
+
+		if (!n || (uint32_t)atomic_load(&slots->who[who]) != tag) {
+			txn_valid(&t);
+			continue;
+		}
+		txn_set(&t, orphan_cell(a, who, class), area_value(a, node_next(n)));
+		txn_set(&t, node_next(n), area_value(a, M_FREE + class));
+		txn_set(&t, M_FREE + class, n);
+		txn_commit(&t);
+		return true;
+	}
+	return false;
+}
+
 void msg_queue_settle(struct ipc_ns *ns, int me, struct obj *o, uint32_t tag)
 {
 	uint32_t high = atomic_load(&ns->slots->who_high);
@@ -802,29 +863,8 @@ void msg_queue_settle(struct ipc_ns *ns, int me, struct obj *o, uint32_t tag)
 		if ((uint32_t)atomic_load(&ns->slots->who[w]) != tag ||
 		    file_fence(area_who(&o->area, w), WHO_SIZE))
 			continue;
-		while (settle_who(me, o, w, ns->slots, tag))
+		while (settle_who(me, o, w, ns->slots, tag) || settle_orphan(me, o, w, ns->slots, tag))
 			;
 	}
 	set_flag(ns, me, o, M_MORE, false);
-}
-
-void msg_queue_adopt_who(int who, struct obj *o)
-{
-	struct area *a = &o->area;
-
-	atomic_store(&area_who(a, (uint32_t)who)->req.filling, 0);
-	for (uint32_t class = 0; class < CLASSES;) {
-		uint32_t cell = orphan_cell(a, (uint32_t)who, class), n;
-		struct txn t;
-
-		txn_begin(&t, a, (uint32_t)who);
-		n = area_value(a, cell);
-		if (!n) {
-			class += txn_valid(&t);
-			continue;
-		}
-		txn_set(&t, cell, area_value(a, node_next(n)));
-		free_in_class(&t, n, class);
-		txn_commit(&t);
-	}
 }

@@ -19,7 +19,5 @@ int msg_queue_stat(struct ipc_ns *ns, int who, struct obj *o, struct msg_stat *s
 void msg_queue_changed(struct ipc_ns *ns, int who, struct obj *o);
 void msg_queue_close(struct ipc_ns *ns, int who, struct obj *o);
 void msg_queue_settle(struct ipc_ns *ns, int who, struct obj *o, uint32_t tag);
-/* What the who block still holds from its last owner goes back. */
-void msg_queue_adopt_who(int who, struct obj *o);
 
 #endif

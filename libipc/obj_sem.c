@@ -627,10 +627,6 @@ static int operate_slow(struct ipc_ns *ns, int who, struct obj *o, struct sem_re
 	ipc_frame = &f;
 	for (;;) {
 		txn_begin(&t, a, f.who);
-		if (atomic_load(&f.settled)) { /* a handler that comes later makes the commit fail */
-			txn_valid(&t);
-			break;
-		}
 		if (big)
 			txn_stage(&t, area_big(a, f.who), 3 * a->head->count + 64);
 		if (!settled(ns, who, o, &t))
@@ -670,8 +666,6 @@ static int operate_slow(struct ipc_ns *ns, int who, struct obj *o, struct sem_re
 			return wait_sleep(&f, deadline);
 		}
 	}
-	ipc_frame = NULL;
-	return f.result;
 }
 
 #define SLOW 1

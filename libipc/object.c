@@ -12,7 +12,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "obj_msg.h"
 #include "registry.h"
 #include "slot.h"
 #include "wait.h"
@@ -142,8 +141,6 @@ int object_open_slow(struct ipc_ns *ns, enum kind kind, int id, int who, struct 
 		e = file_fence(area_who(&o->area, (uint32_t)who), WHO_SIZE);
 		if (!e)
 			atomic_store(&o->touched[who / 4 % 16], (uint16_t)(who / 4 + 1));
-		if (!e && kind == KIND_MSG)
-			msg_queue_adopt_who(who, o);
 	}
 	if (!e)
 		atomic_store_explicit(&o->opened, (uint32_t)id + 1, memory_order_release);

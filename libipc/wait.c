@@ -71,8 +71,9 @@ void wait_wake(struct area *a, uint32_t who)
 }
 
 /*
- * A handler that interrupts this settles the frame itself; then there is nothing left to do here. The request is
- * one of this frame if its turn is.
+ * A handler may interrupt this anywhere, settle the frame itself, and leave by longjmp or not. So the operation that ends
+ * the request leaves its result in the state, until the thread's next request: whoever comes second finds it there. A
+ * frame that has not joined yet is left alone: beginning here has made its commit fail, and it looks again.
  */
 void wait_settle(struct frame *f, int reason)
 {
@@ -81,29 +82,24 @@ void wait_settle(struct frame *f, int reason)
 
 	while (!atomic_load(&f->settled)) {
 		uint32_t waiting = atomic_load(&f->waiting), v;
-		int result = -reason;
+		int error = reason;
 
 		txn_begin(&t, a, f->who);
-		if (atomic_load(&f->settled)) {
+		v = area_value(a, REQ_STATE(a, f->who));
+		if (atomic_load(&f->settled) || !waiting || STATE_TURN(v) != STATE_TURN(waiting)) {
 			txn_valid(&t);
 			return;
 		}
-		v = area_value(a, REQ_STATE(a, f->who));
-		if (waiting && v == waiting) {
-			txn_set(&t, REQ_STATE(a, f->who), STATE(STATE_TURN(v), 0, REQ_NONE));
+		if (v == waiting) {
 			list_remove(&t, f->head, f->tail, f->who);
-			if (f->take)
-				f->take(f, &t, false);
-		} else if (waiting && STATE_TURN(v) == STATE_TURN(waiting) && STATE_WHAT(v) == REQ_DONE) {
-			result = -STATE_ERROR(v);
-			f->result = result;
-			txn_set(&t, REQ_STATE(a, f->who), STATE(STATE_TURN(v), 0, REQ_NONE));
-			if (f->take)
-				f->take(f, &t, true);
-			result = f->result;
+		} else {
+			error = STATE_ERROR(v);
 		}
+		if (STATE_WHAT(v) != REQ_OVER && f->take)
+			f->take(f, &t, v != waiting);
+		txn_set(&t, REQ_STATE(a, f->who), STATE(STATE_TURN(v), error, REQ_OVER));
 		if (txn_commit(&t)) {
-			f->result = result;
+			f->result = error ? -error : f->taken;
 			atomic_store(&f->settled, true);
 		}
 	}

@@ -20,6 +20,9 @@ struct frame {
 	_Atomic uint32_t waiting; /* the state's value while the request waits */
 	_Atomic bool settled;     /* result is final */
 	int result;
+	int taken;         /* bytes received, or -errno: the result where the request had no error */
+	_Atomic bool copying; /* a frame of wait_settle is reading the message that was handed over */
+	uint32_t left;     /* that message's node, if a handler has settled meanwhile: an orphan now */
 	uint32_t head, tail; /* cells of the list that it is in */
 	/* Take what the request was given (performed), or back what it held, in the operation that ends it. */
 	void (*take)(struct frame *f, struct txn *t, bool performed);

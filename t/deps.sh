@@ -6,7 +6,7 @@
 # and asks no server. Where there is no apt-get it names the packages and leaves the rest to the reader.
 
 demo='gcc libc6-dev make libsqlite3-dev perl-base util-linux'
-check="$demo clang libclang-rt-14-dev mandoc perl postgresql-15 procps python3 shellcheck spin strace"
+check="$demo clang libclang-rt-14-dev mandoc perl postgresql-15 procps python3 spin strace"
 
 case ${1-check} in
 demo) wanted=$demo ;;
@@ -49,7 +49,7 @@ if [ ! -e /etc/postgresql-common/createcluster.conf ] && echo "$missing" | grep 
 fi
 
 export DEBIAN_FRONTEND=noninteractive
-# shellcheck disable=SC2086 # one word a package
+# disable=SC2086 # one word a package
 apt-get -q update &&
 	apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends $missing
 status=$?

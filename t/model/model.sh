@@ -22,31 +22,39 @@ variants() {
 	holds|publish|N=2 KILLS HOT|2 threads with a hot word, one killed at any step
 	holds|publish|N=2 SIGNALS=1 SIGNALLED=1|2 threads, one interrupted at any step by a handler that operates, returns, is left or jumps away
 	holds|publish|N=3 OPS=1 KILLS|3 threads, one killed at any step
-	ends|publish|N=2 KILLS|2 threads: no run goes on for ever
+	ends|publish|N=2 HOT|2 threads: no run goes on for ever
 	holds|sleep|N=2 TIMEOUTS KILLS|2 sleepers with timeouts, one killed at any step
 	holds|sleep|N=2 ROUNDS=2|2 sleepers that use their requests and descriptors again
-	holds|sleep|N=3 COARSE TIMEOUTS|3 sleepers with timeouts
+	holds|sleep|N=2 COARSE TIMEOUTS SIGNALS|2 sleepers with timeouts, one interrupted at any step by a handler that sleeps too, returns or jumps away
+	holds|sleep|N=3 COARSE|3 sleepers
 	holds|sleep|N=3 COARSE=2 KILLS|3 sleepers, one killed at any step
-	ends|sleep|N=3 COARSE=2 TIMEOUTS|3 sleepers: no run goes on for ever
-	+holds|publish|N=3 OPS=2|3 threads, all four operations of each
+	ends|sleep|N=2 COARSE KILLS TIMEOUTS|2 sleepers, one killed: no run goes on for ever
+	ends|sleep|N=3 COARSE=2 TIMEOUTS|3 sleepers with timeouts: no run goes on for ever
+	+holds|publish|N=3 OPS=2|3 threads that use their descriptors again
 	+holds|publish|N=3 OPS=1 KILLS HOT|3 threads with a hot word, one killed at any step
 	+holds|publish|N=2 HOT SIGNALS=1 SIGNALLED=1|2 threads with a hot word, one interrupted at any step
 	+holds|publish|N=2 SIGNALS=2 SIGNALLED=1|2 threads, one interrupted twice
 	+holds|publish|N=2 SIGNALS=1 SIGNALLED=1 KILLS|2 threads, one interrupted, one killed
 	+holds|sleep|N=2 ROUNDS=2 TIMEOUTS|2 sleepers with timeouts that use their requests again
+	+holds|sleep|N=2 SIGNALS|2 sleepers, one interrupted at any step
+	+holds|sleep|N=2 COARSE TIMEOUTS SIGNALS KILLS|2 sleepers, one interrupted, one killed
+	+holds|sleep|N=3 COARSE TIMEOUTS|3 sleepers with timeouts
 	+holds|sleep|N=3 COARSE=2 KILLS TIMEOUTS|3 sleepers with timeouts, one killed at any step
 	+holds|sleep|N=3 COARSE KILLS|3 sleepers, one killed between any two cells written
 	mutant|publish|N=2 M_TAG|without the tag, a late helper undoes what came after
+	mutant|publish|N=3 M_TAG|without the tag, the same with 3 threads
 	mutant|publish|N=2 M_RECHECK|without looking at op again, a late helper performs what nobody committed
+	mutant|publish|N=3 M_RECHECK|without looking at op again, the same with 3 threads
 	mutant|publish|N=2 HOT M_HOT|written apart from op, the hot word is overwritten by a late helper
-	mutant|publish|N=2 SIGNALS=1 SIGNALLED=1 M_FINISH|a descriptor is rewritten while op names it
-	mutant|publish|N=2 SIGNALS=1 SIGNALLED=1 M_BEGUN|a descriptor of two frames is committed
-	mutant|publish|N=2 SIGNALS=1 SIGNALLED=1 M_VERIFY|a refusal without looking at op again is true of no state
+	mutant|publish|N=2 SIGNALS=1 SIGNALLED=1 M_FINISH|a handler's longjmp lets a descriptor be rewritten while op names it
+	mutant|publish|N=2 SIGNALS=1 SIGNALLED=1 M_BEGUN|not noticed, a begun descriptor is committed with the entries of two frames
+	mutant|publish|N=2 SIGNALS=1 SIGNALLED=1 M_VERIFY|without looking at op again, a refusal is true of no state
 	mutant|sleep|N=2 M_MORE|without more, nobody performs what has become possible
 	mutant|sleep|N=3 COARSE M_CASCADE|without a look at more, a newcomer overtakes
 	mutant|sleep|N=2 M_FUTEX|without comparing the futex word, a wake-up is lost
-	mutant|sleep|N=2 ROUNDS=2 TIMEOUTS M_WAKE|without looking at its state, a sleeper takes a late wake-up for its own
+	mutant|sleep|N=3 COARSE=2 ROUNDS=2 M_WAKE|without looking at its state, a sleeper takes a late wake-up for its own
 	mutant|sleep|N=2 KILLS M_LOOK|without completing a dead thread's operation, a sleeper sleeps on
+	mutant|sleep|N=2 COARSE SIGNALS M_SETTLE|left alone by the wrapper, a request is joined twice
 	END
 }
 
@@ -63,7 +71,7 @@ build() {
 	shift 3
 	# shellcheck disable=SC2086
 	(cd "$dir" && spin $(printf -- ' -D%s' $definitions) -a "$here/$model.pml" &&
-		gcc -O2 -w -DNOREDUCE -DCOLLAPSE -DMEMLIM=1900 "$@" -o pan pan.c) >"$dir/build" 2>&1
+		gcc -O1 -w -DNOREDUCE -DCOLLAPSE -DMEMLIM=1900 "$@" -o pan pan.c) >"$dir/build" 2>&1
 }
 
 # The verdict on what pan printed: empty if it is as it should be.
@@ -119,7 +127,7 @@ trace() {	# WORD
 	(cd "$tmp" && ./pan -E >out 2>&1)
 	# shellcheck disable=SC2086
 	(cd "$tmp" && spin $(printf -- ' -D%s' $definitions) -k "$model.pml.trail" -t "$here/$model.pml") |
-		grep -E '^ *thread|^ *spin: .*assert|^ *op ' | sed 's/^ *//'
+		sed -n 's/^ *\(thread\|spin: text of failed\)/\1/p'
 }
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/model.XXXXXX")

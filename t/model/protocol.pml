@@ -129,7 +129,9 @@ inline fresh_none()
 inline finish(hs, hw)
 {
 	if
-	:: OP_IS(hs, hw) -> SEQ_NEXT; opwho = 0; HOT_WRITE; DESC_FORGET(hw - 1); check()
+	:: OP_IS(hs, hw) ->
+		printf("process %d: operation %d of %d is complete\n", _pid, hs, hw - 1);
+		SEQ_NEXT; opwho = 0; HOT_WRITE; DESC_FORGET(hw - 1); check()
 	:: else
 	fi
 }
@@ -142,8 +144,10 @@ inline finish(hs, hw)
 inline apply(hs, hw)
 {
 	if
-	:: FITS -> WRITING(hs, hw); val[ec] = en; TAG_SET(ec, hs)
-	:: else
+	:: FITS ->
+		WRITING(hs, hw); val[ec] = en; TAG_SET(ec, hs);
+		printf("process %d, operation %d of %d: cell %d becomes %d\n", _pid, hs, hw - 1, ec, en)
+	:: else -> printf("process %d, operation %d of %d: too late for cell %d\n", _pid, hs, hw - 1, ec)
 	fi;
 	k++; ENTRY_CLEAR
 }

@@ -279,9 +279,14 @@ inline decide(me)
 	i = 0; p = 0; t = 0
 }
 
+mtype = { returns, operates, joins, performs, clears_more, drops, reaps, withdraws, takes_result, does_nothing };
+#define NAME(w)	(w == OPERATE -> operates : (w == JOIN -> joins : (w == PERFORM -> performs : (w == CLEAR -> clears_more : \
+		(w == DROP -> drops : (w == REAP -> reaps : (w == WITHDRAW -> withdraws : (w == RESULT -> takes_result : does_nothing))))))))
+
 /* The ghosts follow each commit. */
 inline account(me)
 {
+	printf("process %d commits operation %d of %d: %e, need %d, of %d\n", _pid, s, me, NAME(what), need, who);
 	if
 	:: what == OPERATE && mode == TAKE ->
 		FIND(want[t - 1] <= val[VAL]);
@@ -454,6 +459,7 @@ proctype Frame(byte me, frame; bool h) provided (!dead[me] && !inh[frame])
 	if
 	:: atomic {
 		h && !fin[me] ->
+		printf("process %d: handler interrupts %d\n", _pid, me);
 		inh[me] = true; asleep[me] = false;
 #ifndef M_SETTLE
 		mode = (framed[me] -> SETTLE : 0)
@@ -466,13 +472,13 @@ proctype Frame(byte me, frame; bool h) provided (!dead[me] && !inh[frame])
 	   run_frame(me);
 	   atomic {
 		if
-		:: jump = true; lost = true
-		:: true
+		:: printf("process %d: handler jumps\n", _pid); jump = true; lost = true
+		:: printf("process %d: handler returns\n", _pid)
 		fi;
 		inh[me] = false
 	   }
 	:: !h ->
-again:	   { run_frame(me) } unless { d_step { jump && !h -> jump = false; FRAME_CLEAR; forgotten(me) } goto again }
+again:	   { run_frame(me) } unless { d_step { jump && frame == 0 -> jump = false; FRAME_CLEAR; forgotten(me) } goto again }
 	fi
 #else
 	run_frame(me)

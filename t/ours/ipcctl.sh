@@ -187,7 +187,7 @@ one_line "a limit that is no number" 2 "semmni=many" "${ctl[@]}" limits semmni=m
 for bad in semmni=32769 semmni=-1 semmni= shmmax=18446744073709551616 semopm=1025 'msgmni= 5' msgmnb=2147483648; do
 	one_line "out of range: $bad" 2 "$bad" "${ctl[@]}" limits "$bad"
 done
-one_line "something wrong behind something right" 2 "x=1" "${ctl[@]}" limits semmni=7 x=1
+one_line "something wrong behind something right" 2 "'x'" "${ctl[@]}" limits semmni=7 x=1
 is "... changes nothing" "$("${ctl[@]}" limits semmni | awk '{ print $2 }')" 2
 is "limits at their ends can be set" "$("${ctl[@]}" limits shmmax=18446744073709551615 semmni=32768 semmni=0 msgmni=0 2>&1)" ""
 is "... and 0 means none" "$("${on[@]}" perl -e 'print semget(0, 1, 0600) // "$!"')" "No space left on device"

@@ -1,0 +1,323 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# Namespace directories that are wrong: not one, somebody else's, of another version, full, truncated, overwritten.
+# Each gets one line that names the file, the right exit status or errno, never a signal; and nothing that was in the
+# directory is lost: its content is there afterwards, under its name or beside it.
+# Environment: IPCRUN, IPCCTL (build/ipcrun, build/ipcctl), T_SEED.
+# shellcheck disable=SC2016
+
+. "$(dirname "$0")/../lib/tap.sh"
+library=$("$IPCRUN" sh -c 'echo "$LD_PRELOAD"')
+library=${library%%:*}
+seed=${T_SEED:-$RANDOM}
+echo "# seed $seed (T_SEED)"
+RANDOM=$seed
+
+# A namespace with something in it, that nobody uses.
+fresh() {	# sets dir
+	dir=$tmp/ns$((++count))
+	"$IPCRUN" -d "$dir" perl -e 'my $m = shmget(1, 8192, 01600) // die; shmwrite($m, "precious memory", 0, 15) || die;
+		my $s = semget(1, 3, 01600) // die; semop($s, pack "s!6", 0, 5, 0, 1, 7, 0) || die;
+		my $q = msgget(1, 01600) // die; msgsnd($q, pack("l! a*", 4, "precious message"), 0) || die'
+	files=$(cd "$dir" && ls)
+}
+use='my $m = shmget(1, 0, 0); my $s = semget(1, 0, 0); my $q = msgget(1, 0); my $b;
+	print "shm:", shmread($m, $b, 0, 15) ? $b : "$!" if defined $m; print " sem:", semctl($s, 1, 12, 0) // "$!" if defined $s;
+	print " msg:", msgrcv($q, $b, 100, 4, 024000) || msgrcv($q, $b, 100, 0, 04000) ? unpack("x[l!] a*", $b) : "$!" if defined $q;'
+whole="shm:precious memory sem:7 msg:precious message"
+
+# Every content that the named files had is still in the directory.
+sums() {	# FILE...
+	(cd "$dir" && sha256sum -- "$@" 2>/dev/null | cut -c1-64 | sort -u)
+}
+kept() {	# SUMS
+	local missing
+	missing=$(comm -23 <(echo "$1") <(cd "$dir" && find . -type f -exec sha256sum {} + | cut -c1-64 | sort -u))
+	[ -z "$missing" ] || { echo "lost, of $files: $(wc -l <<<"$missing") contents; left:"; ls "$dir"; return 1; }
+}
+
+one_line() {	# NAME STATUS REGEX COMMAND...
+	local name=$1 wanted=$2 regex=$3
+	shift 3
+	status "$name: status $wanted" "$wanted" "$@"
+	like "... and one line that names it" "$said" "^[^
+]*$regex[^
+]*\$"
+}
+
+# ipcrun, ipcctl and the library itself refuse a directory, and leave it as it is.
+refused() {	# NAME DIR REGEX
+	local before
+	before=$(ls -la --time-style=full-iso "$2" 2>&1)
+	one_line "$1: ipcrun" 125 "$3" "$IPCRUN" -d "$2" true
+	one_line "$1: ipcctl" 1 "$3" "$IPCCTL" -d "$2" ls
+	one_line "$1: the library gives ENOSYS" 38 "$3" env LD_PRELOAD="$library" IPCD_NAMESPACE="$2" perl -e \
+		'msgget(0, 0600); my $e = $!; semget(0, 1, 0600); exit $e'
+	is "... and nothing is touched" "$(ls -la --time-style=full-iso "$2" 2>&1)" "$before"
+}
+
+# ---- not a namespace ----
+
+echo precious >"$tmp/file"
+refused "a file" "$tmp/file" "$tmp/file is not a directory"
+mkdir -m 700 "$tmp/other"
+echo precious >"$tmp/other/thesis.txt"
+refused "a directory with somebody's files" "$tmp/other" "thesis.txt"
+mkdir -m 755 "$tmp/open"
+refused "a directory that is open to others" "$tmp/open" "chmod 700 $tmp/open"
+ln -s /nowhere "$tmp/dangling"
+refused "a symlink to nowhere" "$tmp/dangling" "$tmp/dangling"
+refused "a directory under one that is not there" "$tmp/no/such" "$tmp/no/such"
+long=$tmp/$(printf 'x%.0s' {1..250})/$(printf 'y%.0s' {1..250})
+mkdir -p "$(dirname "$long")"
+mkdir -m 700 "$long"
+refused "a name that is too long" "$long" "too long"
+one_line "an empty IPCD_NAMESPACE: ENOSYS" 38 "IPCD_NAMESPACE" env LD_PRELOAD="$library" IPCD_NAMESPACE= perl -e \
+	'msgget(0, 0600); exit $!'
+one_line "none at all: ENOSYS" 38 "IPCD_NAMESPACE" env LD_PRELOAD="$library" perl -e 'msgget(0, 0600); exit $!'
+
+if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
+	as_user=(setpriv --reuid 12345 --clear-groups)
+	chmod 755 "$tmp"
+	fresh
+	chown 12345 "$dir"
+	refused "another user's namespace" "$dir" "belongs to uid 12345"
+	fresh
+	chown -R 12345 "$dir"
+	chmod 500 "$dir"
+	mkdir -m 500 "$tmp/unwritable"
+	chown 12345 "$tmp/unwritable"
+	one_line "a new one in a directory that is not writable: ipcrun" 125 "$tmp/unwritable" \
+		"${as_user[@]}" "$IPCRUN" -d "$tmp/unwritable/ns" true
+	one_line "a directory that is not writable: ipcrun" 125 "$tmp/unwritable" "${as_user[@]}" "$IPCRUN" -d "$tmp/unwritable" true
+	chmod 400 "$dir/lock"
+	one_line "a lock file that is not writable: ipcctl" 1 "$dir" "${as_user[@]}" "$IPCCTL" -d "$dir" ls
+	chmod 600 "$dir/lock"
+	chmod 400 "$dir/registry"
+	one_line "a registry that is not writable: ipcctl" 1 "$dir/registry" "${as_user[@]}" "$IPCCTL" -d "$dir" ls
+else
+	skip "other users' directories, and unwritable ones" "needs root and setpriv"
+fi
+
+# ---- versions ----
+
+patch_number() {	# FILE OFFSET VALUE: 32 bits
+	perl -e 'open my $f, "+<", $ARGV[0] or die; seek $f, $ARGV[1], 0; print $f pack "L", $ARGV[2]' "$@"
+}
+sqlite_file() {	# SQL: on meta.sqlite; python has it where the sqlite3 program is not installed
+	if command -v sqlite3 >/dev/null; then
+		sqlite3 "$dir/meta.sqlite" "$1" >/dev/null
+	else
+		python3 -c 'import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.executescript(sys.argv[2])' "$dir/meta.sqlite" "$1"
+	fi
+}
+
+fresh
+before=$(sums registry slots $(cd "$dir" && ls | grep -E '^(shm|sem|msg)-'))
+patch_number "$dir/registry" 8 99
+newer=$(sums registry)
+one_line "a registry of a newer version: ipcrun" 125 "$dir/registry is of version 99" "$IPCRUN" -d "$dir" true
+one_line "... ipcctl" 1 "$dir/registry is of version 99" "$IPCCTL" -d "$dir" ls
+check "... and it is left as it is" kept "$newer"
+patch_number "$dir/registry" 8 "$(perl -e 'open my $f, "<", $ARGV[0]; read $f, my $b, 12; print unpack "x8 L", $b' "$tmp/ns$((count - 1))/registry" 2>/dev/null || echo 1)"
+fresh
+patch_number "$dir/slots" 8 99
+newer=$(sums slots)
+one_line "a slot table of a newer version: ipcrun" 125 "$dir/slots is of version 99" "$IPCRUN" -d "$dir" true
+check "... and it is left as it is" kept "$newer"
+if command -v sqlite3 >/dev/null || python3 -c 'import sqlite3' 2>/dev/null; then
+	fresh
+	sqlite_file 'PRAGMA user_version=99; PRAGMA wal_checkpoint(TRUNCATE);'
+	before=$(sums $(cd "$dir" && ls | grep -E '^(shm|sem|msg)-') meta.sqlite)
+	rm "$dir/registry"
+	one_line "a store of a newer version: ipcrun" 125 "$dir/meta.sqlite" "$IPCRUN" -d "$dir" true
+	check "... and nothing is lost" kept "$before"
+	fresh
+	sqlite_file 'PRAGMA application_id=1; CREATE TABLE theirs (a); INSERT INTO theirs VALUES (1); PRAGMA wal_checkpoint(TRUNCATE);'
+	before=$(sums $(cd "$dir" && ls | grep -E '^(shm|sem|msg)-') meta.sqlite)
+	rm "$dir/registry"
+	"$IPCRUN" -d "$dir" true >"$tmp/said" 2>&1
+	like "a store that is somebody else's gets a line" "$(cat "$tmp/said")" "meta.sqlite"
+	check "... and is kept, and the objects' memory too" kept "$before"
+else
+	skip "a store of a newer version" "no sqlite3 and no python3"
+fi
+fresh
+object=$(cd "$dir" && ls | grep ^sem-)
+patch_number "$dir/$object" 8 99
+newer=$(sums "$object")
+like "a set of a newer version: EIDRM, one line" "$("$IPCRUN" -d "$dir" perl -e 'my $s = semget(1, 0, 0) // die;
+	print semctl($s, 1, 12, 0) // "$!"' 2>&1)" "Identifier removed"
+check "... and it is left as it is" kept "$newer"
+is "... and the other objects work" "$("$IPCRUN" -d "$dir" perl -e "$use" 2>/dev/null)" \
+	"shm:precious memory sem:Identifier removed msg:precious message"
+
+# ---- damage ----
+
+damage() {	# FILE HOW
+	case $2 in
+	emptied) : >"$dir/$1" ;;
+	"cut to 100 bytes") truncate -s 100 "$dir/$1" ;;
+	"cut in half") truncate -s $(($(stat -c %s "$dir/$1") / 2)) "$dir/$1" ;;
+	"zeroed") dd if=/dev/zero of="$dir/$1" bs=4096 count=1 conv=notrunc 2>/dev/null ;;
+	"overwritten with text") yes "this is no table" | head -c 4096 | dd of="$dir/$1" conv=notrunc 2>/dev/null ;;
+	"overwritten whole") perl -e 'srand $ARGV[1]; open my $f, "+<", $ARGV[0]; my $n = -s $f; $n = 262144 if $n > 262144;
+		print $f join "", map { chr int rand 256 } 1 .. $n' "$dir/$1" $RANDOM ;;
+	"a directory") rm "$dir/$1"; mkdir "$dir/$1" ;;
+	"a symlink") rm "$dir/$1"; ln -s /etc/passwd "$dir/$1" ;;
+	"a pipe") rm "$dir/$1"; mkfifo "$dir/$1" ;;
+	esac
+}
+ways=(emptied "cut to 100 bytes" "cut in half" zeroed "overwritten with text" "overwritten whole")
+
+# With the damage done: no signal, no hang, something said that names the file; what is lost, is lost to nobody.
+bears() {	# FILE WHAT WAY
+	local before got status
+	before=$(sums $(cd "$dir" && ls | grep -E '^(shm|sem|msg)-|^meta.sqlite$|^registry$|^slots$'))
+	got=$(timeout -k 1 20 "$IPCRUN" -d "$dir" timeout -k 1 10 perl -e "$use" 2>"$tmp/said")
+	status=$?
+	[ $status -le 125 ] && [ $status -ne 124 ]
+	report $? "$2 $3: no crash and no hang" || note "status $status, said: $(cat "$tmp/said")"
+	result=$got
+	if [[ $got != "$whole" ]]; then
+		like "... a line says which file" "$(cat "$tmp/said")" "$1"
+	else
+		report 0 "... or it did not matter"
+	fi
+	timeout -k 1 20 "$IPCCTL" -d "$dir" ls >/dev/null 2>>"$tmp/said"
+	status=$?
+	[ $status -le 1 ]
+	report $? "... ipcctl bears it too" || note "status $status, said: $(cat "$tmp/said")"
+	check "... nothing is lost" kept "$before"
+}
+
+for way in "${ways[@]}"; do
+	fresh
+	damage registry "$way"
+	bears registry "a registry" "$way"
+	is "... and everything is there again" "$result" "$whole"
+done
+for way in "${ways[@]}"; do
+	fresh
+	damage slots "$way"
+	bears slots "a slot table" "$way"
+	is "... and everything is there" "$result" "$whole"
+done
+for way in "${ways[@]}"; do
+	fresh
+	damage meta.sqlite "$way"
+	bears meta.sqlite "a store, with the registry there," "$way"
+	is "... and everything is there" "$result" "$whole"
+	fresh
+	sqlite_file 'PRAGMA wal_checkpoint(TRUNCATE)'
+	damage meta.sqlite "$way"
+	rm -f "$dir"/registry "$dir"/meta.sqlite-*
+	bears meta.sqlite "a store, and no registry," "$way"
+done
+for kind in shm sem msg; do
+	for way in "${ways[@]}"; do
+		fresh
+		object=$(cd "$dir" && ls | grep "^$kind-")
+		if [ "$kind" = shm ] && [[ $way != emptied && $way != cut* ]]; then
+			continue # the bytes of a segment are the program's
+		fi
+		damage "$object" "$way"
+		bears "$object" "the file of a $kind" "$way"
+	done
+done
+for file in registry slots users lock meta.sqlite; do
+	for way in "a directory" "a symlink" "a pipe"; do
+		fresh
+		damage "$file" "$way"
+		before=$(sha256sum </etc/passwd; ls -ld "$dir/$file" | cut -c1-10)
+		timeout -k 1 20 "$IPCRUN" -d "$dir" true >/dev/null 2>"$tmp/said"
+		code=$?
+		[ $code = 125 ] || [ $code = 0 ]
+		report $? "$way in the place of $file: no crash, no hang" || note "status $code, said: $(cat "$tmp/said")"
+		[ $code = 0 ] || like "... one line that names it" "$(cat "$tmp/said")" "^ipcrun: [^
+]*$file[^
+]*\$"
+		is "... and it is not followed" "$(sha256sum </etc/passwd)" "$(head -1 <<<"$before")"
+	done
+done
+
+# While somebody uses it, nothing can be made anew.
+fresh
+"$IPCRUN" -d "$dir" perl -e 'semget(1, 0, 0); $| = 1; print "$$\n"; sleep 1000' >"$tmp/pid" &
+soon test -s "$tmp/pid"
+cp "$dir/registry" "$tmp/registry"
+mv "$dir/registry" "$tmp/registry.live"
+head -c 100 "$tmp/registry" >"$dir/registry"
+one_line "a registry that is damaged while somebody uses the namespace: ipcrun" 125 "$dir/registry" "$IPCRUN" -d "$dir" true
+check "... and it is left as it is" test "$(stat -c %s "$dir/registry")" = 100
+kill "$(cat "$tmp/pid")"
+wait
+
+# Bytes overwritten at random, in every file: whatever comes out, no crash and no hang.
+crashes=
+for round in $(seq "${T_ROUNDS:-25}"); do
+	fresh
+	(cd "$dir" && perl -e 'srand $ARGV[0]; for my $name (grep { -f && -s } glob "registry slots sem-* msg-* slot-*") {
+		next if rand() < 0.5; open my $f, "+<", $name or next; my $size = -s $f;
+		for (1 .. 1 + rand 20) { my $at = rand() < 0.5 ? 16 + int rand 1024 : int rand($size - 8);
+			seek $f, $at & ~7, 0; print $f pack "Q", rand() < 0.5 ? int rand 70000 : int rand 2 ** 53 } }' $((seed + round)))
+	timeout -k 1 20 "$IPCRUN" -d "$dir" timeout -k 1 10 perl -e "$use; semop(\$s, pack 's!3', 0, 1, 010000) if defined \$s;
+		msgsnd(\$q, pack('l! a*', 1, 'x'), 04000) if defined \$q; semget(0, 2, 0600); shmget(0, 10, 0600);
+		msgget(0, 0600); shmctl(\$m, 0, 0) if defined \$m" >/dev/null 2>&1
+	code=$?
+	[ $code -le 125 ] && [ $code != 124 ] || crashes="$crashes round=$round,seed=$((seed + round)):$code"
+	timeout -k 1 20 "$IPCCTL" -d "$dir" ls >/dev/null 2>&1
+	code=$?
+	[ $code -le 1 ] || crashes="$crashes round=$round,seed=$((seed + round)):ipcctl:$code"
+	rm -rf "$dir"
+done
+is "words overwritten at random in every file: no crash and no hang" "$crashes" ""
+
+# ---- a full file system ----
+
+if [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null; then
+	export tmp use
+	mkdir "$tmp/mount"
+	full() {	# SIZE COMMAND: with $tmp/mount a tmpfs of that size
+		unshare -m bash -c 'mount -t tmpfs -o size="$1" tmpfs "$tmp/mount" && eval "$2"' bash "$1" "$2" 2>&1
+	}
+	for size in 4k 8k 16k 32k 64k 128k; do
+		got=$(full $size '"$IPCRUN" -d "$tmp/mount/ns" true; echo "status $?"')
+		like "a file system of $size: the namespace is made, or 125 and one line" "$got" \
+			"^(ipcrun: [^
+]*$tmp/mount/ns[^
+]*
+)?status (0|125)\$"
+	done
+	like "calls on a file system that fills up give ENOMEM or ENOSPC, no signal, and what is there goes on" "$(full 600k '
+		"$IPCRUN" -d "$tmp/mount/ns" perl -e '\''$| = 1; my (@s, @q, $e);
+			my $s = semget(1, 3, 01600) // die "semget $!"; my $q = msgget(1, 01600) // die "msgget $!";
+			while (1) { push @s, semget(0, 10, 0600) // do { $e = $!; last } } print "sem:$e ";
+			while (1) { push @q, msgget(0, 0600) // do { $e = $!; last } } print "msg:$e ";
+			defined shmget(0, 1 << 20, 0600) ? die : print "shm:$! ";
+			open my $f, ">", "$ARGV[0]/fill"; 1 while syswrite $f, "x" x 4096; 1 while syswrite $f, "x" x 16;
+			for my $i (0 .. 200) { semop($s, pack "s!3", 0, 1, 010000 * ($i & 1)); msgsnd($q, pack("l! a*", 1, "x" x ($i * 40)), 04000);
+				my $b; msgrcv($q, $b, 10000, 0, 04000); semctl($s, 0, 16, $i); shmget(0, 100, 0600); }
+			print "value:", semctl($s, 0, 12, 0), " "; for my $k (0, 100, 5000, 20000, 32767) { my $b; shmctl($k, 13, $b = "\0" x 200);
+				semctl($k, 0, 18, $b = "\0" x 200); msgctl($k, 11, $b = "\0" x 200) }
+			unlink "$ARGV[0]/fill"; semctl($_, 0, 0, 0) for @s; msgctl($_, 0, 0) for @q;
+			print defined semget(0, 10, 0600) ? "again" : "never: $!";'\'' "$tmp/mount"; echo " status $?"')" \
+		"sem:(Cannot allocate memory|No space left on device) msg:(Cannot allocate memory|No space left on device) shm:(Cannot allocate memory|No space left on device) value:[0-9]+ again status 0"
+	like "processes that come to a full file system get an error, no signal" "$(full 600k '
+		"$IPCRUN" -d "$tmp/mount/ns" perl -e "semget(1, 3, 01600); msgget(1, 01600)"; cat /dev/zero >"$tmp/mount/fill" 2>/dev/null
+		for i in 1 2 3; do "$IPCRUN" -d "$tmp/mount/ns" perl -e "$use; semop(\$s, pack q(s!3), 0, 1, 010000) if defined \$s;
+			msgsnd(\$q, pack(q(l! a*), 1, q(x)), 04000) if defined \$q; semget(0, 5, 0600)" >/dev/null 2>&1; echo "status $?"; done
+		"$IPCCTL" -d "$tmp/mount/ns" ls >/dev/null 2>&1; echo "status $?"
+		rm "$tmp/mount/fill"; "$IPCCTL" -d "$tmp/mount/ns" ls 2>&1 | grep -c "0x00000001"' | tr '\n' ' ')" \
+		"^(status (0|1|125) )+2 \$"
+	like "a read-only file system" "$(full 1m '"$IPCRUN" -d "$tmp/mount/ns" true; mount -o remount,ro "$tmp/mount"
+		"$IPCRUN" -d "$tmp/mount/ns" true; echo "status $?"')" "^ipcrun: [^
+]*$tmp/mount/ns[^
+]*
+status 125\$"
+else
+	skip "a full file system" "needs root and a mount namespace"
+fi
+
+done_testing
