@@ -99,7 +99,7 @@ PROVE = $(TEST_ENV) prove --exec '' -j$(JOBS)
 
 $(B)/walk-%.t: Makefile
 	@mkdir -p $(@D)
-	@printf '#!/bin/sh\nexec t/walk/walk.sh $*\n' > $@ && chmod +x $@
+	@printf '#!/bin/sh\nT_EFAULT=0 exec t/walk/walk.sh $*\n' > $@ && chmod +x $@
 
 build-tests: all $(TESTS) $(WRAPPERS) $(OWN_T)
 

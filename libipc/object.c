@@ -16,10 +16,10 @@
 #include "slot.h"
 #include "wait.h"
 
-/* The object's own file and mapping lengths. */
+/* The object's file, checked and mapped. */
 static int map_area(struct ipc_ns *ns, enum kind kind, uint32_t file, struct area *a)
 {
-	struct area_head *h;
+	struct area_head h;
 	struct stat st;
 	char name[24];
 	int fd, e = 0;
@@ -28,25 +28,15 @@ static int map_area(struct ipc_ns *ns, enum kind kind, uint32_t file, struct are
 	fd = file_open(ns, name, O_RDWR);
 	if (fd < 0)
 		return fd;
-	if (fstat(fd, &st) || st.st_size < (off_t)PAGE) {
-		close(fd);
-		return ns_fail(-EIDRM, "%s/%s is too short for an object", ns->dir, name);
-	}
-	h = file_map(PAGE, PROT_READ, MAP_SHARED, fd);
-	if (!h) {
-		close(fd);
-		return -ENOMEM;
-	}
-	if (h->magic != AREA_MAGIC || h->version != AREA_VERSION || h->kind != (kind == KIND_SEM ? AREA_SEM : AREA_MSG)) {
+	if (pread(fd, &h, sizeof h, 0) != sizeof h)
+		e = ns_fail(-EIDRM, "%s/%s is too short for an object", ns->dir, name);
+	else if (h.magic != AREA_MAGIC || h.version != AREA_VERSION || h.kind != (kind == KIND_SEM ? AREA_SEM : AREA_MSG))
 		e = ns_fail(-EIDRM, "%s/%s is damaged or of another version; it is left as it is", ns->dir, name);
-	} else {
-		a->who_at = h->who_at;
-		a->big_at = h->big_at;
-		a->big_size = h->big_size;
-		a->length = area_length(kind, h);
-	}
-	munmap(h, PAGE);
+	if (!e && (fstat(fd, &st) || (uint64_t)st.st_size < area_length(kind, &h)))
+		e = ns_fail(-EIDRM, "%s/%s was shortened; it is left as it is", ns->dir, name);
 	if (!e) {
+		*a = (struct area){ .length = area_length(kind, &h), .who_at = h.who_at, .big_at = h.big_at,
+				    .big_size = h.big_size };
 		a->head = file_map(a->length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd);
 		if (!a->head)
 			e = -ENOMEM;

@@ -13,6 +13,8 @@
 #include "attach.h"
 #include "slot.h"
 
+#define NOTES_FEW 4096 /* not worth tidying */
+
 static void slot_name(char *out, uint32_t slot)
 {
 	snprintf(out, 24, "slot-%u", slot);
@@ -280,12 +282,29 @@ void slot_heal(struct ipc_ns *ns)
 		pthread_mutex_consistent(&r->mutex);
 }
 
+/* Forget objects that are gone. Entries only move down, so those that count are there at every moment. */
+static void tidy_notes(struct ipc_ns *ns, struct slot_notes *n)
+{
+	uint32_t kept = 0, count = atomic_load(&n->count);
+	struct row r;
+
+	for (uint32_t i = 0; i < count; i++)
+		if (!registry_read(ns, (enum kind)(n->note[i] >> 32), (int)(uint32_t)n->note[i], &r))
+			n->note[kept++] = n->note[i];
+	atomic_store(&n->count, kept);
+	ns->notes_limit = kept * 2 < NOTES_FEW ? NOTES_FEW : kept * 2 < NOTES_MAX ? kept * 2 : NOTES_MAX;
+}
+
 int slot_note(struct ipc_ns *ns, enum kind kind, int id)
 {
 	struct slot_notes *n = ns->slot_file;
 	uint64_t note = (uint64_t)kind << 32 | (uint32_t)id;
 	uint32_t count = atomic_load(&n->count);
 
+	if (count >= (ns->notes_limit ? ns->notes_limit : NOTES_FEW)) {
+		tidy_notes(ns, n);
+		count = atomic_load(&n->count);
+	}
 	for (uint32_t i = count; i-- > 0 && i + 64 >= count;)
 		if (n->note[i] == note)
 			return 0;

@@ -18,6 +18,18 @@
 #define N 2
 #endif
 
+/* For traces: who does it, a thread or its handler. */
+#ifdef SIGNALS
+#define WHO_SAYS	(_pid == HANDLER_PID -> handler : thread)
+#else
+#define WHO_SAYS	thread
+#endif
+#define SAY(text)		printf("%e %d " text, WHO_SAYS, me)
+#define SAY1(text, a)		printf("%e %d " text, WHO_SAYS, me, a)
+#define SAY2(text, a, b)	printf("%e %d " text, WHO_SAYS, me, a, b)
+#define SAY3(text, a, b, c)	printf("%e %d " text, WHO_SAYS, me, a, b, c)
+#define SAY4(text, a, b, c, d)	printf("%e %d " text, WHO_SAYS, me, a, b, c, d)
+
 #define SELF(w) ((w) + 1)	/* who, as op names it: 0 is nobody */
 
 typedef Entry {
@@ -130,7 +142,7 @@ inline finish(hs, hw)
 {
 	if
 	:: OP_IS(hs, hw) ->
-		printf("process %d: operation %d of %d is complete\n", _pid, hs, hw - 1);
+		SAY1("completes operation %d\n", hs);
 		SEQ_NEXT; opwho = 0; HOT_WRITE; DESC_FORGET(hw - 1); check()
 	:: else
 	fi
@@ -146,8 +158,8 @@ inline apply(hs, hw)
 	if
 	:: FITS ->
 		WRITING(hs, hw); val[ec] = en; TAG_SET(ec, hs);
-		printf("process %d, operation %d of %d: cell %d becomes %d\n", _pid, hs, hw - 1, ec, en)
-	:: else -> printf("process %d, operation %d of %d: too late for cell %d\n", _pid, hs, hw - 1, ec)
+		SAY4("writes %e%d = %d of operation %d\n", CELL_KIND(ec), CELL_OF(ec), en, hs)
+	:: else -> SAY3("is too late to write %e%d of operation %d\n", CELL_KIND(ec), CELL_OF(ec), hs)
 	fi;
 	k++; ENTRY_CLEAR
 }
