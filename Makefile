@@ -10,7 +10,7 @@ WERROR ?=
 SANITIZE ?=
 JOBS ?= 2
 WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings -Wvla \
-       -Wundef -Wformat=2 -Wold-style-definition $(WERROR)
+       -Wundef -Wformat=2 -Wno-format-nonliteral -Wold-style-definition $(WERROR)
 CFLAGS += -std=gnu11 -D_GNU_SOURCE $(OPT) $(WARN) $(SANITIZE)
 LIBCFLAGS = -fPIC -MMD -MP $(if $(filter x86_64,$(shell uname -m)),-mcx16)
 SONAME = libipc.so.0

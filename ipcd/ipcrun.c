@@ -89,7 +89,7 @@ static void check_environment(void)
 /* The library beside this program (in a build tree) or in the lib directory next to it. */
 static void find_library(void)
 {
-	static const char *const places[] = { ".", "../lib", "../lib/" MULTIARCH, "../lib64" };
+	static const char *const places[] = { ".", "../lib", ("../lib/" MULTIARCH), "../lib64" };
 	char self[PATH_MAX / 2], path[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
 	char *slash;

@@ -49,7 +49,7 @@ if [ ! -e /etc/postgresql-common/createcluster.conf ] && echo "$missing" | grep 
 fi
 
 export DEBIAN_FRONTEND=noninteractive
-# disable=SC2086 # one word a package
+# shellcheck disable=SC2086 # one word a package
 apt-get -q update &&
 	apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends $missing
 status=$?

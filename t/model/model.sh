@@ -8,7 +8,7 @@
 #
 #	model.sh		what make check runs
 #	model.sh --all		also the lines marked +, some minutes
-#	model.sh --trace WORD	the shortest counterexample to the first mutant whose definitions have WORD, in words
+#	model.sh --trace WORD	a counterexample (the shortest, where memory allows) to the first mutant whose definitions have WORD, in words
 set -u
 export LC_ALL=C
 here=$(cd "$(dirname "$0")" && pwd)
@@ -27,7 +27,7 @@ variants() {
 	holds|sleep|N=2 ROUNDS=2|2 sleepers that use their requests and descriptors again
 	holds|sleep|N=2 COARSE TIMEOUTS SIGNALS|2 sleepers with timeouts, one interrupted at any step by a handler that sleeps too, returns or jumps away
 	holds|sleep|N=3 COARSE|3 sleepers
-	holds|sleep|N=3 COARSE=2 KILLS|3 sleepers, one killed at any step
+	holds|sleep|N=3 COARSE=2 KILLS VICTIM=1|3 sleepers, one of them killed at any step
 	ends|sleep|N=2 COARSE KILLS TIMEOUTS|2 sleepers, one killed: no run goes on for ever
 	ends|sleep|N=3 COARSE=2 TIMEOUTS|3 sleepers with timeouts: no run goes on for ever
 	+holds|publish|N=3 OPS=2|3 threads that use their descriptors again
@@ -49,11 +49,11 @@ variants() {
 	mutant|publish|N=2 SIGNALS=1 SIGNALLED=1 M_FINISH|a handler's longjmp lets a descriptor be rewritten while op names it
 	mutant|publish|N=2 SIGNALS=1 SIGNALLED=1 M_BEGUN|not noticed, a begun descriptor is committed with the entries of two frames
 	mutant|publish|N=2 SIGNALS=1 SIGNALLED=1 M_VERIFY|without looking at op again, a refusal is true of no state
-	mutant|sleep|N=2 M_MORE|without more, nobody performs what has become possible
+	mutant|sleep|N=2 COARSE M_MORE|without more, nobody performs what has become possible
 	mutant|sleep|N=3 COARSE M_CASCADE|without a look at more, a newcomer overtakes
-	mutant|sleep|N=2 M_FUTEX|without comparing the futex word, a wake-up is lost
+	mutant|sleep|N=2 COARSE M_FUTEX|without comparing the futex word, a wake-up is lost
 	mutant|sleep|N=3 COARSE=2 ROUNDS=2 M_WAKE|without looking at its state, a sleeper takes a late wake-up for its own
-	mutant|sleep|N=2 KILLS M_LOOK|without completing a dead thread's operation, a sleeper sleeps on
+	mutant|sleep|N=2 COARSE KILLS M_LOOK|without completing a dead thread's operation, a sleeper sleeps on
 	mutant|sleep|N=2 COARSE SIGNALS M_SETTLE|left alone by the wrapper, a request is joined twice
 	END
 }
@@ -119,15 +119,18 @@ one() {	# WHAT|MODEL|DEFINITIONS|PROMISE
 }
 
 trace() {	# WORD
-	local what model definitions promise
+	local what model definitions promise search
 	IFS='|' read -r what model definitions promise < <(variants | grep '^mutant' | grep -w -m1 -- "$1")
 	[ -n "${model:-}" ] || { echo "model.sh: no mutant has $1" >&2; exit 2; }
 	echo "$model, $definitions: $promise"
-	build "$tmp" "$model" "$definitions" -DSAFETY -DBFS || { cat "$tmp/build"; exit 1; }
-	(cd "$tmp" && ./pan -E >out 2>&1)
+	for search in -DBFS -DSAFETY; do	# breadth first, where memory allows it
+		build "$tmp" "$model" "$definitions" -DSAFETY $search || { cat "$tmp/build"; exit 1; }
+		(cd "$tmp" && timeout "$limit" ./pan -E -m200000 >out 2>&1)
+		[ -e "$tmp/$model.pml.trail" ] && break
+	done
 	# shellcheck disable=SC2086
 	(cd "$tmp" && spin $(printf -- ' -D%s' $definitions) -k "$model.pml.trail" -t "$here/$model.pml") |
-		sed -n 's/^ *\(thread\|spin: text of failed\)/\1/p'
+		sed -n 's/^ *\(thread\|handler\|spin: text of failed\)/\1/p'
 }
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/model.XXXXXX")

@@ -19,16 +19,8 @@
 #endif
 
 /* For traces: who does it, a thread or its handler. */
-#ifdef SIGNALS
-#define WHO_SAYS	(_pid == HANDLER_PID -> handler : thread)
-#else
-#define WHO_SAYS	thread
-#endif
-#define SAY(text)		printf("%e %d " text, WHO_SAYS, me)
-#define SAY1(text, a)		printf("%e %d " text, WHO_SAYS, me, a)
-#define SAY2(text, a, b)	printf("%e %d " text, WHO_SAYS, me, a, b)
-#define SAY3(text, a, b, c)	printf("%e %d " text, WHO_SAYS, me, a, b, c)
-#define SAY4(text, a, b, c, d)	printf("%e %d " text, WHO_SAYS, me, a, b, c, d)
+mtype = { thread, handler };
+#define BY	(inh[me] -> handler : thread), me
 
 #define SELF(w) ((w) + 1)	/* who, as op names it: 0 is nobody */
 
@@ -142,7 +134,7 @@ inline finish(hs, hw)
 {
 	if
 	:: OP_IS(hs, hw) ->
-		SAY1("completes operation %d\n", hs);
+		printf("%e %d completes operation %d\n", BY, hs);
 		SEQ_NEXT; opwho = 0; HOT_WRITE; DESC_FORGET(hw - 1); check()
 	:: else
 	fi
@@ -158,8 +150,8 @@ inline apply(hs, hw)
 	if
 	:: FITS ->
 		WRITING(hs, hw); val[ec] = en; TAG_SET(ec, hs);
-		SAY4("writes %e%d = %d of operation %d\n", CELL_KIND(ec), CELL_OF(ec), en, hs)
-	:: else -> SAY3("is too late to write %e%d of operation %d\n", CELL_KIND(ec), CELL_OF(ec), hs)
+		printf("%e %d writes %e%d = %d of operation %d\n", BY, CELL_KIND(ec), CELL_OF(ec), en, hs)
+	:: else -> printf("%e %d is too late to write %e%d of operation %d\n", BY, CELL_KIND(ec), CELL_OF(ec), hs)
 	fi;
 	k++; ENTRY_CLEAR
 }
@@ -187,6 +179,7 @@ inline help(hs, hw)
 	:: atomic {
 		k < desc[hw - 1].n ->
 		ENTRY_READ(hw);
+		printf("%e %d reads of operation %d, thread %d: %e%d = %d\n", BY, hs, hw - 1, CELL_KIND(ec), CELL_OF(ec), en);
 		if
 		:: k == 0 -> HOT_READ(hw)
 		:: else

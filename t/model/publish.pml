@@ -2,8 +2,10 @@
 /*
  * Operations without sleepers, at the finest grain. N threads take a unit (semaphore - 1, own undo + 1) if they have
  * none and the semaphore allows it, and give it back if they have one: two cells an operation, the same descriptor
- * each time. A thread can be killed at any step; be interrupted at any step by a signal handler that operates on
- * the same area, returns or longjmps away, and can itself be left by the longjmp of a second handler.
+ * each time. With HOT the semaphore is the hot word, the second cell says who changed it last, and a unit can be
+ * given without undo, which is one step. A thread can be killed at any step; be interrupted at any step by a signal
+ * handler that takes two units on the same area, returns or longjmps away, and can itself be left by the longjmp of a
+ * second handler, into the first one.
  *
  * Held: when op is idle, semaphore + undo == START and each undo is what that thread's commits made it (nothing
  * half done, done twice, undone by a late helper); a cell is written only while its operation is published; a
@@ -70,6 +72,10 @@ inline check()
 	od
 }
 
+mtype = { value, undo, takes, gives };
+#define CELL_KIND(c)	(c == FIRST -> value : undo)
+#define CELL_OF(c)	(c == FIRST -> 0 : c - UNDO(0))
+
 #include "protocol.pml"
 
 #ifdef HOT
@@ -104,7 +110,7 @@ inline check()
 inline operate(me, a)
 {
 	do
-	:: atomic { opwho != 0 -> s = SEQ; x = opwho }
+	:: atomic { opwho != 0 -> s = SEQ; x = opwho; printf("%e %d sees operation %d\n", BY, s) }
 	   help(s, x)
 	:: atomic { opwho == 0 && BEGUN(me) -> SEQ_NEXT; begun[me] = 0 }
 #ifdef HOT
@@ -115,28 +121,34 @@ inline operate(me, a)
 	   :: atomic { else -> CLEAR }
 	   fi
 #endif
-	:: atomic { opwho == 0 && !BEGUN(me) -> s = SEQ; begun[me] = 1 }
+	:: atomic { opwho == 0 && !BEGUN(me) -> s = SEQ; begun[me] = 1; printf("%e %d begins\n", BY) }
 	   d_step { vt = TAG(FIRST); v = val[FIRST] }
 #ifdef HOT
 	   d_step { lo = v; v = hot }
 #endif
 	   d_step { ut = TAG(UNDO(me)); u = val[UNDO(me)] }
+	   d_step {
+		desc[me].e[0].cell = FIRST; desc[me].e[0].otag = vt; desc[me].e[0].oval = FIRST_OLD;
+		desc[me].e[0].new = FIRST_NEW
+	   }
 	   if
-	   :: atomic { !MAY && UNMOVED(s) -> assert(START + given - held_all < a && held[me] < a); begun[me] = 0; CLEAR; break }
+	   :: atomic {
+		!MAY && UNMOVED(s) ->
+		printf("%e %d is refused\n", BY);
+		assert(START + given - held_all < a && held[me] < a);
+		begun[me] = 0; CLEAR; break
+	      }
 	   :: atomic { !MAY && !UNMOVED(s) -> begun[me] = 0; CLEAR }
 	   :: d_step {
 		MAY ->
-		desc[me].n = 2; HOT_PLAN(me);
-		desc[me].e[0].cell = FIRST; desc[me].e[0].otag = vt; desc[me].e[0].oval = FIRST_OLD;
-		desc[me].e[0].new = FIRST_NEW
-	      }
-	      d_step {
 		desc[me].e[1].cell = UNDO(me); desc[me].e[1].otag = ut; desc[me].e[1].oval = u;
-		desc[me].e[1].new = (u >= a -> u - a : u + a)
+		desc[me].e[1].new = (u >= a -> u - a : u + a);
+		desc[me].n = 2; HOT_PLAN(me)
 	      }
 	      if
 	      :: atomic {
 		OP_IS(s, 0) ->
+		printf("%e %d commits operation %d: %e %d\n", BY, s, (u >= a -> gives : takes), a);
 		opwho = SELF(me);
 		held_all = held_all - held[me];
 		held[me] = (u >= a -> u - a : u + a);
@@ -187,14 +199,14 @@ proctype Handler(byte me) provided (!dead[me])
 	byte left = SIGNALS;
 
 	do
-	:: atomic { left > 0 && !fin[me] -> inh[me] = 1; left-- }
+	:: atomic { left > 0 && !fin[me] -> inh[me] = 1; left--; printf("handler %d interrupts\n", me) }
 	   wrapper(me);
-	   { operate(me, HANDLED) } unless { d_step { leave[me] -> leave[me] = 0; CLEAR } wrapper(me) };
+	   { operate(me, HANDLED) } unless { d_step { leave[me] -> printf("handler %d is left by a second one, which jumps\n", me); leave[me] = 0; CLEAR } wrapper(me) };
 	   atomic {
 		leave[me] = 0;
 		if
-		:: jump[me] = 1
-		:: true
+		:: printf("handler %d jumps away\n", me); jump[me] = 1
+		:: printf("handler %d returns\n", me)
 		fi;
 		inh[me] = 0
 	   }
@@ -219,7 +231,7 @@ proctype Killer()
 	atomic {
 		select (w : 0 .. N);
 		if
-		:: w < N -> dead[w] = 1
+		:: w < N -> printf("thread %d is killed\n", w); dead[w] = 1
 		:: else
 		fi
 	}

@@ -48,6 +48,9 @@
 #ifndef START
 #define START 2
 #endif
+#ifndef VICTIM
+#define VICTIM N	/* any */
+#endif
 #define NEED(w, r)	(1 + (((w) + (r)) & 1))
 
 /* A request's state: what, and whose turn: the number of the request, counted by its thread. */
@@ -119,6 +122,11 @@ inline check()
 	assert(i == 0);
 	t = 0; p = 0
 }
+
+mtype = { value, more, head, tail, state, next, undo };
+#define CELL_KIND(c)	(c == VAL -> value : (c == MORE -> more : (c == HEAD -> head : (c == TAIL -> tail : \
+			(c < NEXT(0) -> state : (c < UNDO(0) -> next : undo))))))
+#define CELL_OF(c)	(c < 4 -> 0 : (c - 4) % N)
 
 #include "protocol.pml"
 
@@ -279,14 +287,14 @@ inline decide(me)
 	i = 0; p = 0; t = 0
 }
 
-mtype = { returns, operates, joins, performs, clears_more, drops, reaps, withdraws, takes_result, does_nothing };
-#define NAME(w)	(w == OPERATE -> operates : (w == JOIN -> joins : (w == PERFORM -> performs : (w == CLEAR -> clears_more : \
+mtype = { returns, gives, takes, operates, joins, performs, clears_more, drops, reaps, withdraws, takes_result, does_nothing };
+#define NAME(w)	(w == OPERATE -> (mode == TAKE -> takes : gives) : (w == JOIN -> joins : (w == PERFORM -> performs : (w == CLEAR -> clears_more : \
 		(w == DROP -> drops : (w == REAP -> reaps : (w == WITHDRAW -> withdraws : (w == RESULT -> takes_result : does_nothing))))))))
 
 /* The ghosts follow each commit. */
 inline account(me)
 {
-	printf("process %d commits operation %d of %d: %e, need %d, of %d\n", _pid, s, me, NAME(what), need, who);
+	printf("%e %d commits operation %d: %e %d\n", BY, s, NAME(what), (what >= PERFORM && what <= REAP && what != CLEAR -> who : need));
 	if
 	:: what == OPERATE && mode == TAKE ->
 		FIND(want[t - 1] <= val[VAL]);
@@ -397,7 +405,7 @@ inline finished(me)
 inline run_frame(me)
 {
 	do
-	:: atomic { AT_WORK && opwho != 0 -> s = SEQ; x = opwho }
+	:: atomic { AT_WORK && opwho != 0 -> s = SEQ; x = opwho; printf("%e %d sees operation %d\n", BY, s) }
 	   help(s, x)
 	:: d_step { AT_WORK && opwho == 0 && begun[me] -> SEQ_NEXT; begun[me] = false }
 	:: atomic { AT_WORK && opwho == 0 && !begun[me] -> s = SEQ; begun[me] = true }
@@ -411,6 +419,7 @@ inline run_frame(me)
 	/* the operation is complete */
 	:: d_step {
 		what == PERFORM ->
+		printf("%e %d wakes %d\n", BY, who);
 		asleep[who] = (sleeping[who] -> false : asleep[who]);
 		who = 0; what = 0
 	   }
@@ -418,9 +427,9 @@ inline run_frame(me)
 	/* sleep */
 	:: d_step { mode == NAP && !sleeping[me] -> sleeping[me] = true }
 	:: d_step { mode == NAP && sleeping[me] && !WAITS(me) -> sleeping[me] = false; mode = SETTLE }
-	:: atomic { mode == NAP && sleeping[me] && WAITS(me) -> asleep[me] = true }
+	:: atomic { mode == NAP && sleeping[me] && WAITS(me) -> printf("%e %d falls asleep\n", BY); asleep[me] = true }
 	   if
-	   :: d_step { !asleep[me] -> WOKEN(me) }
+	   :: d_step { !asleep[me] -> printf("%e %d wakes up\n", BY); WOKEN(me) }
 	   :: d_step { asleep[me] && lost && LEFT(me) -> asleep[me] = false; mode = LOOK }
 	   :: d_step { asleep[me] && h -> asleep[me] = false; sleeping[me] = false; mode = SETTLE }
 	   fi
@@ -459,8 +468,8 @@ proctype Frame(byte me, frame; bool h) provided (!dead[me] && !inh[frame])
 	if
 	:: atomic {
 		h && !fin[me] ->
-		printf("process %d: handler interrupts %d\n", _pid, me);
 		inh[me] = true; asleep[me] = false;
+		printf("%e %d interrupts\n", BY);
 #ifndef M_SETTLE
 		mode = (framed[me] -> SETTLE : 0)
 #endif
@@ -472,8 +481,8 @@ proctype Frame(byte me, frame; bool h) provided (!dead[me] && !inh[frame])
 	   run_frame(me);
 	   atomic {
 		if
-		:: printf("process %d: handler jumps\n", _pid); jump = true; lost = true
-		:: printf("process %d: handler returns\n", _pid)
+		:: printf("%e %d jumps away\n", BY); jump = true; lost = true
+		:: printf("%e %d returns\n", BY)
 		fi;
 		inh[me] = false
 	   }
@@ -493,7 +502,7 @@ proctype Killer()
 	atomic {
 		select (w : 0 .. N);
 		if
-		:: w < N -> dead[w] = true; lost = true
+		:: w < N && (VICTIM == N || w == VICTIM) -> printf("thread %d is killed\n", w); dead[w] = true; lost = true
 		:: else
 		fi
 	}

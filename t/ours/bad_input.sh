@@ -191,7 +191,7 @@ bears() {	# FILE WHAT WAY
 	status=$?
 	[ $status -le 1 ]
 	report $? "... ipcctl bears it too" || note "status $status, said: $(cat "$tmp/said")"
-	[ -s "$dir/$1" ] || before=
+	[ -s "$dir/$1" ] && [[ $got != "$whole" || $1 = registry ]] || before= # nothing in it, or in use again
 	check "... nothing is lost" kept "$before" "$memory"
 }
 
@@ -248,6 +248,7 @@ done
 # While somebody uses it, nothing can be made anew.
 fresh
 "$IPCRUN" -d "$dir" perl -e 'semget(1, 0, 0); $| = 1; print "$$\n"; sleep 1000' >"$tmp/pid" &
+user=$!
 soon test -s "$tmp/pid"
 cp "$dir/registry" "$tmp/registry"
 mv "$dir/registry" "$tmp/registry.live"
@@ -255,7 +256,7 @@ head -c 100 "$tmp/registry" >"$dir/registry"
 one_line "a registry that is damaged while somebody uses the namespace: ipcrun" 125 "$dir/registry" "$IPCRUN" -d "$dir" true
 check "... and it is left as it is" test "$(stat -c %s "$dir/registry")" = 100
 kill "$(cat "$tmp/pid")"
-wait
+wait "$user"
 
 # Bytes overwritten at random, in every file: whatever comes out, no crash and no hang.
 crashes=
@@ -293,20 +294,47 @@ if [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null; then
 ]*
 )?status (0|125)\$"
 	done
-	like "calls on a file system that fills up give ENOMEM or ENOSPC, no signal, and what is there goes on" "$(full 600k '
-		"$IPCRUN" -d "$tmp/mount/ns" perl -e '\''$| = 1; my (@s, @q, $e);
-			my $s = semget(1, 3, 01600) // die "semget $!"; my $q = msgget(1, 01600) // die "msgget $!";
-			while (1) { push @s, semget(0, 10, 0600) // do { $e = $!; last } } print "sem:$e ";
-			while (1) { push @q, msgget(0, 0600) // do { $e = $!; last } } print "msg:$e ";
-			defined shmget(0, 1 << 20, 0600) ? die : print "shm:$! ";
-			open my $f, ">", "$ARGV[0]/fill"; 1 while syswrite $f, "x" x 4096; 1 while syswrite $f, "x" x 16;
-			for my $i (0 .. 200) { semop($s, pack "s!3", 0, 1, 010000 * ($i & 1)); msgsnd($q, pack("l! a*", 1, "x" x ($i * 40)), 04000);
-				my $b; msgrcv($q, $b, 10000, 0, 04000); semctl($s, 0, 16, $i); shmget(0, 100, 0600); }
-			print "value:", semctl($s, 0, 12, 0), " "; for my $k (0, 100, 5000, 20000, 32767) { my $b; shmctl($k, 13, $b = "\0" x 200);
-				semctl($k, 0, 18, $b = "\0" x 200); msgctl($k, 11, $b = "\0" x 200) }
-			unlink "$ARGV[0]/fill"; semctl($_, 0, 0, 0) for @s; msgctl($_, 0, 0) for @q;
-			print defined semget(0, 10, 0600) ? "again" : "never: $!";'\'' "$tmp/mount"; echo " status $?"')" \
-		"sem:(Cannot allocate memory|No space left on device) msg:(Cannot allocate memory|No space left on device) shm:(Cannot allocate memory|No space left on device) value:[0-9]+ again status 0"
+	cat >"$tmp/fill.pl" <<'END'
+$| = 1;
+my ($dir) = @ARGV;
+my $error = "(?:Cannot allocate memory|No space left on device)";
+my (@s, @q);
+my $s = semget(1, 3, 01600) // die "semget $!";
+my $q = msgget(1, 01600) // die "msgget $!";
+my $up = pack "s!3", 0, 1, 0;
+semop($s, $up) && msgsnd($q, pack("l! a*", 1, "x"), 0) || die "$!";
+while (1) { push @s, semget(0, 10, 0600) // last }
+print "sem " x ($! =~ $error);
+while (1) { push @q, msgget(0, 0600) // last }
+print "msg " x ($! =~ $error);
+print "shm " x (!defined shmget(0, 1 << 20, 0600) && $! =~ $error);
+open my $f, ">", "$dir/fill";
+1 while syswrite $f, "x" x 4096;
+1 while syswrite $f, "x" x 16;
+my ($good, $b) = (1, undef);
+for my $i (1 .. 200) {
+	$good &&= semop($s, $up);
+	$good &&= semctl($s, 0, 12, 0) == $i + 1;
+	msgsnd($q, pack("l! a*", 1, "x" x ($i * 40)), 04000);
+	msgrcv($q, $b, 10000, 0, 04000);
+}
+print "hot " x !!$good;
+semop($s, pack "s!3", 1, 1, 010000);
+semget($_ * 12345, 1, 01600), shmget($_ * 54321, 100, 01600), msgget($_ * 99999, 01600), msgget($_ * 777, 0) for 1 .. 20;
+print "new ";
+for my $k (0, 100, 5000, 20000, 32767) {
+	shmctl($k, 13, $b = "\0" x 200);
+	semctl($k, 0, 18, $b = "\0" x 200);
+	msgctl($k, 11, $b = "\0" x 200);
+}
+print "stat ";
+unlink "$dir/fill";
+semctl($_, 0, 0, 0) for @s;
+msgctl($_, 0, 0) for @q;
+print defined semget(0, 10, 0600) ? "again" : "never: $!";
+END
+	is "a file system that fills up: ENOMEM or ENOSPC for new objects, no signal ever, and what is there goes on" \
+		"$(full 600k '"$IPCRUN" -d "$tmp/mount/ns" perl "$tmp/fill.pl" "$tmp/mount"')" "sem msg shm hot new stat again"
 	like "processes that come to a full file system get an error, no signal" "$(full 600k '
 		"$IPCRUN" -d "$tmp/mount/ns" perl -e "semget(1, 3, 01600); msgget(1, 01600)"; cat /dev/zero >"$tmp/mount/fill" 2>/dev/null
 		for i in 1 2 3; do "$IPCRUN" -d "$tmp/mount/ns" perl -e "$use; semop(\$s, pack q(s!3), 0, 1, 010000) if defined \$s;
