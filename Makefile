@@ -126,7 +126,7 @@ bench: all $(B)/bench/bench ## measure against the kernel
 	BENCH=$(B)/bench/bench IPCRUN=$(B)/ipcrun bench/run.sh
 
 demo: all ## see it work, in half a minute
-	IPCRUN=$(B)/ipcrun IPCCTL=$(B)/ipcctl t/apps/demo.sh
+	IPCRUN=$(abspath $(B)/ipcrun) IPCCTL=$(abspath $(B)/ipcctl) t/apps/demo.sh
 
 deps: ## install what building and testing need (as root; otherwise print the line)
 	t/deps.sh

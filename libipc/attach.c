@@ -56,6 +56,7 @@ int attach_add(struct ipc_ns *ns, int who, uint32_t tag, int id, pid_t pid, uint
 		txn_set(&t, base + R_NATTCH, r.v[R_NATTCH] + 1);
 		txn_set(&t, base + R_ATIME, now_seconds());
 		txn_set(&t, base + R_LPID, (uint32_t)pid);
+		row_touch(&t, KIND_SHM, r.index); /* saved with the next change of anything */
 	} while (!txn_commit(&t));
 	return 0;
 }
@@ -97,6 +98,8 @@ static void drop_entries(struct ipc_ns *ns, struct txn *t, uint32_t link, uint32
 	*freed = ROW_STATE(r->v[R_STATE]) == ROW_DEST && r->v[R_NATTCH] == 1;
 	if (*freed)
 		row_free_entries(t, r);
+	else
+		row_touch(t, KIND_SHM, r->index);
 }
 
 /* The memory of a segment whose row is free now. */

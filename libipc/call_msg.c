@@ -207,10 +207,10 @@ static int msg_remove(struct ipc_ns *ns, int who, int id)
 	object_removing(ns, KIND_MSG, r.v[R_FILE]);
 	e = registry_remove(ns, who, &r, false);
 	if (!e) {
+		object_name(name, KIND_MSG, (int)r.v[R_FILE]);
+		file_remove(ns, name); /* first: a closed area that the store's row still names would come back */
 		if (!opened)
 			msg_queue_close(ns, who, o);
-		object_name(name, KIND_MSG, (int)r.v[R_FILE]);
-		file_remove(ns, name);
 	}
 	object_made(ns);
 	if (!e)

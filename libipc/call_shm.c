@@ -216,7 +216,10 @@ static int shm_lock(struct ipc_ns *ns, int who, int id, bool lock)
 			txn_begin(&t, &ns->reg, (uint32_t)who);
 			mode = area_value(&ns->reg, cell);
 			txn_set(&t, cell, lock ? mode | SHM_LOCKED : mode & ~(uint32_t)SHM_LOCKED);
+			row_touch(&t, KIND_SHM, ID_INDEX(id));
 		} while (!txn_commit(&t));
+	if (!e)
+		e = registry_sync(ns, who);
 	cold_leave(ns, &c);
 	return e;
 }

@@ -237,16 +237,20 @@ first:
 int ns_enter_slow(struct ipc_ns *ns)
 {
 	bool cloned = !atomic_load(ns->wiped);
+	bool first = false;
 	struct cold c;
 	int e = 0;
 
 	if (cloned)
 		after_clone(ns);
 	cold_enter(ns, &c);
-	if (!atomic_load(&ns->slot))
+	first = !atomic_load(&ns->slot);
+	if (first)
 		e = enter_process(ns, cloned);
 	if (!e)
 		e = enter_thread(ns);
+	if (first && e > 0 && area_value(&ns->reg, G_DIRTY))
+		registry_sync(ns, e); /* what a dead one had not saved: it is about to be seen */
 	cold_leave(ns, &c);
 	return e;
 }
@@ -275,7 +279,7 @@ static int check_directory(const char *dir, bool create)
 static bool our_name(const char *n)
 {
 	static const char *const known[] = { ".", "..", "registry", "slots", "users", "lock", "name" };
-	static const char *const prefix[] = { "meta.sqlite", "slot-", "shm-", "sem-", "msg-", "registry.", "slots." };
+	static const char *const prefix[] = { "meta.sqlite", "slot-", "shm-", "sem-", "msg-", "registry.", "slots.", "lost-" };
 
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
 		if (!strcmp(n, known[i]))
@@ -421,19 +425,44 @@ static void drop_rows_without_memory(struct ipc_ns *ns)
 		}
 }
 
-static void free_memory_without_rows(struct ipc_ns *ns)
+/* The kind of object whose memory a file of that name is, or -1. */
+static int memory_kind(const char *name)
 {
 	static const char *const prefix[KINDS] = { "shm-", "sem-", "msg-" };
+
+	for (int kind = 0; kind < KINDS; kind++)
+		if (!strncmp(name, prefix[kind], 4) && strlen(name) == 12 && strspn(name + 4, "0123456789abcdef") == 8)
+			return kind;
+	return -1;
+}
+
+/*
+ * Memory without a row is freed. But where the rows were in a database that is not there any more, it is all that is
+ * left of the objects, and kept under another name for people to look at.
+ */
+static void settle_memory_without_rows(struct ipc_ns *ns, bool keep)
+{
 	DIR *d = opendir(ns->dir);
 	struct dirent *e;
+	char name[300];
+	int kept = 0;
 
-	while (d && (e = readdir(d)))
-		for (int kind = 0; kind < KINDS; kind++)
-			if (!strncmp(e->d_name, prefix[kind], 4) &&
-			    !known_file(ns, kind, (uint32_t)strtoul(e->d_name + 4, NULL, 16)))
-				file_remove(ns, e->d_name);
+	while (d && (e = readdir(d))) {
+		int kind = memory_kind(e->d_name);
+
+		if (kind < 0 || known_file(ns, kind, (uint32_t)strtoul(e->d_name + 4, NULL, 16)))
+			continue;
+		snprintf(name, sizeof name, "lost-%s", e->d_name);
+		if (!keep)
+			file_remove(ns, e->d_name);
+		else if (!rename_in(ns, e->d_name, name))
+			kept++;
+	}
 	if (d)
 		closedir(d);
+	if (kept)
+		fprintf(stderr, "libipc: %s/meta.sqlite does not know %d objects that are there; kept as lost-*\n",
+			ns->dir, kept);
 }
 
 /* Removed segments that somebody had attached: nobody has, any more. */
@@ -460,11 +489,13 @@ static int make_registry(struct ipc_ns *ns)
 		e = map_registry(ns, "registry.new");
 	if (!e)
 		e = registry_init(ns);
+	if (e == -EPROTO)
+		return ns_fail(e, "%s/meta.sqlite is of a newer version; use the version of ipcd that made it", ns->dir);
 	if (e)
 		return *ns_error ? e : ns_fail(e, "cannot load %s/meta.sqlite: %s", ns->dir, strerror(-e));
 	drop_removed_segments(ns);
 	drop_rows_without_memory(ns);
-	free_memory_without_rows(ns);
+	settle_memory_without_rows(ns, store_is_new(ns->store));
 	return rename_in(ns, "registry.new", "registry");
 }
 
@@ -555,7 +586,7 @@ static int open_tables(struct ipc_ns *ns)
 		return ns_fail(e, "the name of the namespace directory %s is too long", ns->dir);
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
-		return ns_fail(-errno, "cannot write to the namespace %s: %s", ns->dir, strerror(errno));
+		return ns_fail(-errno, "cannot open %s for writing: %s", path, strerror(errno));
 	while (flock(fd, LOCK_EX) && errno == EINTR)
 		;
 	e = map_tables(ns);

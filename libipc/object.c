@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -34,6 +35,8 @@ static int map_area(struct ipc_ns *ns, enum kind kind, uint32_t file, struct are
 		e = ns_fail(-EIDRM, "%s/%s is damaged or of another version; it is left as it is", ns->dir, name);
 	if (!e && (fstat(fd, &st) || (uint64_t)st.st_size < area_length(kind, &h)))
 		e = ns_fail(-EIDRM, "%s/%s was shortened; it is left as it is", ns->dir, name);
+	if (e)
+		fprintf(stderr, "libipc: %s\n", ns_error);
 	if (!e) {
 		*a = (struct area){ .length = area_length(kind, &h), .who_at = h.who_at, .big_at = h.big_at,
 				    .big_size = h.big_size };

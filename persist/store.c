@@ -55,6 +55,8 @@ struct store {
 	sqlite3_stmt *st[STATEMENTS];
 	struct fd_id fds[FDS]; /* what SQLite has open, to notice when it is not ours any more */
 	int forked;
+	int loading; /* the caller says what is wrong */
+	int fresh;   /* there was no database, or none to be used */
 };
 
 struct store *store_new(const char *directory)
@@ -68,6 +70,8 @@ struct store *store_new(const char *directory)
 
 static int say(const struct store *s, int error, const char *what)
 {
+	if (s->loading)
+		return -error;
 	fprintf(stderr, "libipc: %s: %s (%s); the objects in memory go on\n", s->path, what,
 		s->db ? sqlite3_errmsg(s->db) : strerror(error));
 	return -error;
@@ -203,6 +207,8 @@ static int connect_file(struct store *s)
 		return -EPROTO;
 	if (execute(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=256") != SQLITE_OK)
 		return -EIO;
+	if (!version)
+		s->fresh = 1;
 	if (!version && execute(s, schema) != SQLITE_OK)
 		return sqlite3_errcode(s->db) == SQLITE_FULL ? -ENOSPC : -EIO;
 	return 0;
@@ -224,6 +230,7 @@ static int move_aside(struct store *s)
 		rename(from, also);
 	}
 	fprintf(stderr, "libipc: %s is damaged or not a namespace's; kept as %s, and a new one is begun\n", s->path, to);
+	s->fresh = 1;
 	return 0;
 }
 
@@ -389,8 +396,13 @@ static void give_counter(void *arg, sqlite3_stmt *st, void *cb)
 		(uint32_t)sqlite3_column_int64(st, 2));
 }
 
-int store_load(struct store *s, void *arg, void (*row)(void *, int, uint32_t, const uint32_t *),
-	       void (*limit)(void *, const char *, uint64_t), void (*counter)(void *, int, uint32_t, uint32_t))
+int store_is_new(const struct store *s)
+{
+	return s->fresh;
+}
+
+static int load(struct store *s, void *arg, void (*row)(void *, int, uint32_t, const uint32_t *),
+		void (*limit)(void *, const char *, uint64_t), void (*counter)(void *, int, uint32_t, uint32_t))
 {
 	int ok = 0, e = 0;
 
@@ -417,5 +429,16 @@ int store_load(struct store *s, void *arg, void (*row)(void *, int, uint32_t, co
 	if (!e)
 		e = each_row(s, "SELECT * FROM object WHERE kind BETWEEN 0 AND 2 AND idx BETWEEN 0 AND 32767", arg,
 			     give_object, &row);
+	return e;
+}
+
+int store_load(struct store *s, void *arg, void (*row)(void *, int, uint32_t, const uint32_t *),
+	       void (*limit)(void *, const char *, uint64_t), void (*counter)(void *, int, uint32_t, uint32_t))
+{
+	int e;
+
+	s->loading = 1;
+	e = load(s, arg, row, limit, counter);
+	s->loading = 0;
 	return e;
 }

@@ -33,4 +33,7 @@ int store_load(struct store *s, void *arg, void (*row)(void *, int kind, uint32_
 	       void (*limit)(void *, const char *name, uint64_t value),
 	       void (*counter)(void *, int kind, uint32_t last, uint32_t seq));
 
+/* Was there no database that could be used? Then memory is all that is left of objects, if there is any. */
+int store_is_new(const struct store *s);
+
 #endif

@@ -1,14 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# Checks the model of the control areas' protocol (doc/protocol.md) with spin, and prints TAP. Each line of `variants` is
-# a model with its definitions. `holds`: spin must search every state and find nothing; `ends`: the same for runs that go
-# on for ever; a mutant's line names the assertion that must be found violated. A search that was cut short (depth,
-# memory, time) fails either way.
+# Checks the model of the control areas' protocol (doc/protocol.md) with spin, and prints TAP. Each line of
+# `variants` is a model with its definitions. `holds`: spin must search every state and find nothing; `ends`: the same,
+# and no run may go on for ever; a `mutant` must be refuted by a violated assertion. A search that was cut short
+# (depth, memory, time) fails either way.
 #
 #	model.sh		what make check runs
-#	model.sh --all		also the lines marked +, some minutes
-#	model.sh --trace WORD	a counterexample (the shortest, where memory allows) to the first mutant whose definitions have WORD, in words
+#	model.sh --all		also the lines marked +, many minutes
+#	model.sh --trace WORD	a counterexample to the first mutant whose definitions have WORD, in words; the shortest
+#				one, where memory allows to search breadth first
 set -u
 export LC_ALL=C
 here=$(cd "$(dirname "$0")" && pwd)
@@ -20,12 +21,12 @@ variants() {
 	cat <<-'END'
 	holds|publish|N=2 KILLS|2 threads, one killed at any step
 	holds|publish|N=2 KILLS HOT|2 threads with a hot word, one killed at any step
-	holds|publish|N=2 SIGNALS=1 SIGNALLED=1|2 threads, one interrupted at any step by a handler that operates, returns, is left or jumps away
+	holds|publish|N=2 SIGNALS=1 SIGNALLED=1|2 threads, one interrupted at any step by a handler
 	holds|publish|N=3 OPS=1 KILLS|3 threads, one killed at any step
 	ends|publish|N=2 HOT|2 threads: no run goes on for ever
 	holds|sleep|N=2 TIMEOUTS KILLS|2 sleepers with timeouts, one killed at any step
 	holds|sleep|N=2 ROUNDS=2|2 sleepers that use their requests and descriptors again
-	holds|sleep|N=2 COARSE TIMEOUTS SIGNALS|2 sleepers with timeouts, one interrupted at any step by a handler that sleeps too, returns or jumps away
+	holds|sleep|N=2 COARSE TIMEOUTS SIGNALS|2 sleepers with timeouts, one interrupted at any step
 	holds|sleep|N=3 COARSE|3 sleepers
 	holds|sleep|N=3 COARSE=2 KILLS VICTIM=1|3 sleepers, one of them killed at any step
 	ends|sleep|N=2 COARSE KILLS TIMEOUTS|2 sleepers, one killed: no run goes on for ever
@@ -36,7 +37,7 @@ variants() {
 	+holds|publish|N=2 SIGNALS=2 SIGNALLED=1|2 threads, one interrupted twice
 	+holds|publish|N=2 SIGNALS=1 SIGNALLED=1 KILLS|2 threads, one interrupted, one killed
 	+holds|sleep|N=2 ROUNDS=2 TIMEOUTS|2 sleepers with timeouts that use their requests again
-	+holds|sleep|N=2 SIGNALS|2 sleepers, one interrupted at any step
+	+holds|sleep|N=2 SIGNALS|2 sleepers, one interrupted at any step, every cell's tag modelled
 	+holds|sleep|N=2 COARSE TIMEOUTS SIGNALS KILLS|2 sleepers, one interrupted, one killed
 	+holds|sleep|N=3 COARSE TIMEOUTS|3 sleepers with timeouts
 	+holds|sleep|N=3 COARSE=2 KILLS TIMEOUTS|3 sleepers with timeouts, one killed at any step
@@ -46,13 +47,13 @@ variants() {
 	mutant|publish|N=2 M_RECHECK|without looking at op again, a late helper performs what nobody committed
 	mutant|publish|N=3 M_RECHECK|without looking at op again, the same with 3 threads
 	mutant|publish|N=2 HOT M_HOT|written apart from op, the hot word is overwritten by a late helper
-	mutant|publish|N=2 SIGNALS=1 SIGNALLED=1 M_FINISH|a handler's longjmp lets a descriptor be rewritten while op names it
-	mutant|publish|N=2 SIGNALS=1 SIGNALLED=1 M_BEGUN|not noticed, a begun descriptor is committed with the entries of two frames
-	mutant|publish|N=2 SIGNALS=1 SIGNALLED=1 M_VERIFY|without looking at op again, a refusal is true of no state
+	mutant|publish|N=2 SIGNALS=1 SIGNALLED=1 M_FINISH|a descriptor is rewritten while op names it
+	mutant|publish|N=2 SIGNALS=1 SIGNALLED=1 M_BEGUN|a descriptor with the entries of two frames is committed
+	mutant|publish|N=2 SIGNALS=1 SIGNALLED=1 M_VERIFY|a refusal is true of no state
 	mutant|sleep|N=2 COARSE M_MORE|without more, nobody performs what has become possible
 	mutant|sleep|N=3 COARSE M_CASCADE|without a look at more, a newcomer overtakes
 	mutant|sleep|N=2 COARSE M_FUTEX|without comparing the futex word, a wake-up is lost
-	mutant|sleep|N=3 COARSE=2 ROUNDS=2 M_WAKE|without looking at its state, a sleeper takes a late wake-up for its own
+	mutant|sleep|N=3 COARSE=2 ROUNDS=2 M_WAKE|a sleeper takes a late wake-up for its own
 	mutant|sleep|N=2 COARSE KILLS M_LOOK|without completing a dead thread's operation, a sleeper sleeps on
 	mutant|sleep|N=2 COARSE SIGNALS M_SETTLE|left alone by the wrapper, a request is joined twice
 	END
@@ -67,11 +68,11 @@ missing() {
 
 # build DIR MODEL DEFINITIONS CFLAGS...: DIR/pan
 build() {
-	local dir=$1 model=$2 definitions=$3
+	local dir=$1 model=$2 definitions
+	read -ra definitions <<<"$3"
 	shift 3
-	# shellcheck disable=SC2086
-	(cd "$dir" && spin $(printf -- ' -D%s' $definitions) -a "$here/$model.pml" &&
-		gcc -O1 -w -DNOREDUCE -DCOLLAPSE -DMEMLIM=1900 "$@" -o pan pan.c) >"$dir/build" 2>&1
+	(cd "$dir" && spin "${definitions[@]/#/-D}" -a "$here/$model.pml" &&
+		gcc -w -DNOREDUCE -DCOLLAPSE -DMEMLIM=900 "$@" -o pan pan.c) >"$dir/build" 2>&1
 }
 
 # The verdict on what pan printed: empty if it is as it should be.
@@ -93,43 +94,43 @@ verdict() {	# WHAT STATUS FILE
 
 # One line of variants; prints the TAP line without its number.
 one() {	# WHAT|MODEL|DEFINITIONS|PROMISE
-	local what model definitions promise dir said flags=-DSAFETY args=() status
+	local what model definitions promise dir said args=() status flags=(-O1 -DSAFETY)
 	IFS='|' read -r what model definitions promise <<<"$1"
 	what=${what#+}
-	if [ "$what" = ends ]; then
-		flags='-DNP'
-		args=(-l)
-	fi
+	case $what in
+	ends) flags=(-O1 -DNP) args=(-l) ;;
+	mutant) flags=(-O0 -DSAFETY) ;; # found soon
+	esac
 	dir=$(mktemp -d "$tmp/XXXXXX")
-	if ! build "$dir" "$model" "$definitions" $flags; then
-		said="spin or gcc: $(tail -3 "$dir/build")"
+	if ! build "$dir" "$model" "$definitions" "${flags[@]}"; then
+		said="spin or gcc: $(tail -1 "$dir/build")"
 	else
 		(cd "$dir" && timeout "$limit" ./pan -E -m200000 "${args[@]}") >"$dir/out" 2>&1
 		status=$?
 		said=$(verdict "$what" $status "$dir/out")
 	fi
 	[ -z "$said" ] && echo "ok $model: $promise" || echo "not ok $model: $promise"
-	echo "#   $what $definitions: $(sed -n 's/^ *\([0-9.e+]*\) states, stored.*/\1/p' "$dir/out") states," \
-		"$(sed -n 's/^pan: elapsed time //p' "$dir/out"), $(sed -n 's/ *\([0-9]*\)\..*total actual memory.*/\1/p' "$dir/out") MB"
+	echo "#   $what $definitions:$(sed -n -e 's/ states, stored.*/ states/p' -e 's/^pan: elapsed time/ /p' \
+		-e 's/\..*total actual memory.*/ MB/p' "$dir/out" 2>/dev/null | tr -s '\n ' ' ')"
 	if [ -n "$said" ]; then
-		sed 's/^/#   /' <<<"$said"
+		echo "#   $said"
 		grep -E 'pan:|error|depth|memory' "$dir/out" 2>/dev/null | head -5 | sed 's/^/#   /'
 	fi
 	rm -r "$dir"
 }
 
 trace() {	# WORD
-	local what model definitions promise search
+	local what model definitions promise search words
 	IFS='|' read -r what model definitions promise < <(variants | grep '^mutant' | grep -w -m1 -- "$1")
 	[ -n "${model:-}" ] || { echo "model.sh: no mutant has $1" >&2; exit 2; }
 	echo "$model, $definitions: $promise"
+	read -ra words <<<"$definitions"
 	for search in -DBFS -DSAFETY; do	# breadth first, where memory allows it
 		build "$tmp" "$model" "$definitions" -DSAFETY $search || { cat "$tmp/build"; exit 1; }
 		(cd "$tmp" && timeout "$limit" ./pan -E -m200000 >out 2>&1)
 		[ -e "$tmp/$model.pml.trail" ] && break
 	done
-	# shellcheck disable=SC2086
-	(cd "$tmp" && spin $(printf -- ' -D%s' $definitions) -k "$model.pml.trail" -t "$here/$model.pml") |
+	(cd "$tmp" && spin "${words[@]/#/-D}" -k "$model.pml.trail" -t "$here/$model.pml") |
 		sed -n 's/^ *\(thread\|handler\|spin: text of failed\)/\1/p'
 }
 

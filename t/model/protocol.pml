@@ -179,7 +179,7 @@ inline help(hs, hw)
 	:: atomic {
 		k < desc[hw - 1].n ->
 		ENTRY_READ(hw);
-		printf("%e %d reads of operation %d, thread %d: %e%d = %d\n", BY, hs, hw - 1, CELL_KIND(ec), CELL_OF(ec), en);
+		printf("%e %d reads of thread %d: %e%d = %d\n", BY, hw - 1, CELL_KIND(ec), CELL_OF(ec), en);
 		if
 		:: k == 0 -> HOT_READ(hw)
 		:: else

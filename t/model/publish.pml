@@ -201,7 +201,14 @@ proctype Handler(byte me) provided (!dead[me])
 	do
 	:: atomic { left > 0 && !fin[me] -> inh[me] = 1; left--; printf("handler %d interrupts\n", me) }
 	   wrapper(me);
-	   { operate(me, HANDLED) } unless { d_step { leave[me] -> printf("handler %d is left by a second one, which jumps\n", me); leave[me] = 0; CLEAR } wrapper(me) };
+	   { operate(me, HANDLED) } unless {
+		d_step {
+			leave[me] ->
+			printf("handler %d is left by a second one, which jumps\n", me);
+			leave[me] = 0; CLEAR
+		}
+		wrapper(me)
+	   };
 	   atomic {
 		leave[me] = 0;
 		if

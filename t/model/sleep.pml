@@ -53,13 +53,16 @@
 #endif
 #define NEED(w, r)	(1 + (((w) + (r)) & 1))
 
-/* A request's state: what, and whose turn: the number of the request, counted by its thread. */
+/* A request's state: what; when over, whether it was performed; and its turn, counted by its thread. */
 #define NONE	0
 #define WAIT	1
 #define DONE	2
+#define OVER	3	/* and taken; the result stays until the next request */
+#define GOT	4
 #define IS(w, what)	((val[STATE(w)] & 3) == (what))
-#define BE(w, what)	((val[STATE(w)] & 12) | (what))
-#define NEXT_TURN(w)	(((val[STATE(w)] + 4) & 12) | WAIT)
+#define BE(w, what)	((val[STATE(w)] & 24) | (what))
+#define NEXT_TURN(w)	(((val[STATE(w)] + 8) & 24) | WAIT)
+#define HAS_TURN(w, x)	((val[STATE(w)] & 24) == ((x) & 24))
 
 /* What a frame is doing. */
 #define TAKE	1
@@ -79,11 +82,12 @@
 #define REAP	7	/* its units */
 #define WITHDRAW 8
 #define RESULT	9
-#define NOTHING	10	/* neither: only to let an interrupted commit fail */
+#define WITHDRAWN 10	/* by somebody else: the same result */
 
 /* Plain memory: the payload, and what only the thread and its handlers see. */
 byte want[N];
 bool sleeping[N], asleep[N];	/* says so; is in futex_wait */
+bool signals[FRAMES];		/* a handler has run since the call began */
 bool framed[FRAMES], settled[FRAMES], result[FRAMES];
 byte waiting[FRAMES];		/* the state while the frame's request waits */
 
@@ -220,6 +224,7 @@ inline plan(me)
 	:: mode == CASCADE || mode == LOOK -> what = RETURN
 	:: mode == GIVE -> what = OPERATE; move(me, me, v + need, val[UNDO(me)] - need)
 	:: mode == TAKE && v >= need -> what = OPERATE; move(me, me, v - need, val[UNDO(me)] + need)
+	:: mode == TAKE && v < need && signals[f] -> what = RETURN	/* EINTR */
 	:: else -> join(me)
 	fi;
 	if
@@ -243,13 +248,19 @@ inline step(me)
 	fi
 }
 
-/* Withdraw, or take the result; a request is the frame's if its turn is. */
+/*
+ * Withdraw, or take the result, which stays in the state: whoever comes second, the frame or the handler that
+ * interrupts it, finds it there. A frame that has not joined is left alone: to begin has made its commit fail.
+ */
 inline settle(me)
 {
 	if
-	:: waiting[f] && val[STATE(me)] == waiting[f] -> what = WITHDRAW; end_request(me, me, BE(me, NONE))
-	:: waiting[f] && val[STATE(me)] == ((waiting[f] & 12) | DONE) -> what = RESULT; add(me, STATE(me), BE(me, NONE))
-	:: else -> what = NOTHING
+	:: waiting[f] == 0 || !HAS_TURN(me, waiting[f]) -> what = RETURN
+	:: waiting[f] && val[STATE(me)] == waiting[f] -> what = WITHDRAW; end_request(me, me, BE(me, OVER))
+	:: waiting[f] && HAS_TURN(me, waiting[f]) && IS(me, DONE) ->
+		what = RESULT;
+		add(me, STATE(me), BE(me, OVER | GOT))
+	:: else -> what = (val[STATE(me)] & GOT -> RESULT : WITHDRAWN)
 	fi
 }
 
@@ -274,7 +285,7 @@ inline decide(me)
 {
 	DESC_FORGET(me); desc[me].n = 0;
 	if
-	:: (mode == SETTLE || mode == TAKE) && settled[f] -> what = RETURN
+	:: mode == SETTLE && settled[f] -> what = RETURN
 	:: mode == SETTLE && !settled[f] -> settle(me)
 	:: else ->
 		find_dead();
@@ -287,14 +298,19 @@ inline decide(me)
 	i = 0; p = 0; t = 0
 }
 
-mtype = { returns, gives, takes, operates, joins, performs, clears_more, drops, reaps, withdraws, takes_result, does_nothing };
-#define NAME(w)	(w == OPERATE -> (mode == TAKE -> takes : gives) : (w == JOIN -> joins : (w == PERFORM -> performs : (w == CLEAR -> clears_more : \
-		(w == DROP -> drops : (w == REAP -> reaps : (w == WITHDRAW -> withdraws : (w == RESULT -> takes_result : does_nothing))))))))
+/* For traces: what is committed, and for whom or how many. */
+mtype = { gives, takes, joins, performs, clears_more, drops, reaps, withdraws, takes_result, is_withdrawn };
+#define NAME(w)									\
+	(w == OPERATE -> (mode == TAKE -> takes : gives) : (w == JOIN -> joins :	\
+	(w == PERFORM -> performs : (w == CLEAR -> clears_more : (w == DROP -> drops :	\
+	(w == REAP -> reaps : (w == WITHDRAW -> withdraws :				\
+	(w == RESULT -> takes_result : is_withdrawn))))))))
+#define OBJECT(w)	(w == OPERATE || w == JOIN -> need : (w == PERFORM || w == DROP || w == REAP -> who : me))
 
 /* The ghosts follow each commit. */
 inline account(me)
 {
-	printf("%e %d commits operation %d: %e %d\n", BY, s, NAME(what), (what >= PERFORM && what <= REAP && what != CLEAR -> who : need));
+	printf("%e %d commits operation %d: %e %d\n", BY, s, NAME(what), OBJECT(what));
 	if
 	:: what == OPERATE && mode == TAKE ->
 		FIND(want[t - 1] <= val[VAL]);
@@ -325,7 +341,7 @@ inline next_mode()
 	:: what == OPERATE -> took = (mode == TAKE); mode = CASCADE; what = 0
 	:: what == JOIN -> mode = NAP; what = 0
 	:: what == CLEAR || what == REAP || what == DROP -> who = 0; what = 0
-	:: what == WITHDRAW || what == NOTHING -> who = 0
+	:: what == WITHDRAW || what == WITHDRAWN -> who = 0
 	:: what == PERFORM || what == RESULT
 	fi
 }
@@ -346,7 +362,7 @@ inline next_call(me)
 
 inline forget_frame()
 {
-	framed[f] = false; settled[f] = false; result[f] = false; got[f] = false; waiting[f] = 0
+	framed[f] = false; signals[f] = false; settled[f] = false; result[f] = false; got[f] = false; waiting[f] = 0
 }
 
 /* The end of a call, or in a handler of the wrapper's part. */
@@ -412,8 +428,14 @@ inline run_frame(me)
 	   LOOK_AND_DECIDE(me);
 	   if
 	   :: d_step { what == RETURN -> begun[me] = false; SEQ_FORGET; finished(me) }
-	   :: d_step { what >= OPERATE && !OP_IS(s, 0) -> DESC_FORGET(me); begun[me] = false; what = 0; who = 0; SEQ_FORGET }
-	   :: d_step { what >= OPERATE && OP_IS(s, 0) -> begun[me] = false; opwho = SELF(me); account(me); next_mode() }
+	   :: d_step {
+		what >= OPERATE && !OP_IS(s, 0) ->
+		DESC_FORGET(me); begun[me] = false; what = 0; who = 0; SEQ_FORGET
+	      }
+	   :: d_step {
+		what >= OPERATE && OP_IS(s, 0) ->
+		begun[me] = false; opwho = SELF(me); account(me); next_mode()
+	      }
 	      help(s, SELF(me))
 	   fi
 	/* the operation is complete */
@@ -468,7 +490,7 @@ proctype Frame(byte me, frame; bool h) provided (!dead[me] && !inh[frame])
 	if
 	:: atomic {
 		h && !fin[me] ->
-		inh[me] = true; asleep[me] = false;
+		inh[me] = true; asleep[me] = false; signals[me] = true;
 		printf("%e %d interrupts\n", BY);
 #ifndef M_SETTLE
 		mode = (framed[me] -> SETTLE : 0)
@@ -487,7 +509,10 @@ proctype Frame(byte me, frame; bool h) provided (!dead[me] && !inh[frame])
 		inh[me] = false
 	   }
 	:: !h ->
-again:	   { run_frame(me) } unless { d_step { jump && frame == 0 -> jump = false; FRAME_CLEAR; forgotten(me) } goto again }
+again:	   { run_frame(me) } unless {
+		d_step { jump && frame == 0 -> jump = false; FRAME_CLEAR; forgotten(me) }
+		goto again
+	   }
 	fi
 #else
 	run_frame(me)
@@ -502,7 +527,9 @@ proctype Killer()
 	atomic {
 		select (w : 0 .. N);
 		if
-		:: w < N && (VICTIM == N || w == VICTIM) -> printf("thread %d is killed\n", w); dead[w] = true; lost = true
+		:: w < N && (VICTIM == N || w == VICTIM) ->
+			printf("thread %d is killed\n", w);
+			dead[w] = true; lost = true
 		:: else
 		fi
 	}

@@ -5,7 +5,7 @@
 # Each gets one line that names the file, the right exit status or errno, never a signal; and nothing that was in the
 # directory is lost: its content is there afterwards, under its name or beside it.
 # Environment: IPCRUN, IPCCTL (build/ipcrun, build/ipcctl), T_SEED.
-# shellcheck disable=SC2016
+# shellcheck disable=SC2016,SC2010,SC2046,SC2089,SC2090,SC2154
 
 . "$(dirname "$0")/../lib/tap.sh"
 library=$("$IPCRUN" sh -c 'echo "$LD_PRELOAD"')
@@ -32,7 +32,7 @@ sums() {	# FILE...
 	(cd "$dir" && for f; do [ ! -f "$f" ] || { stat -c %s "$f"; head -c 300000 "$f"; } | sha256sum | cut -c1-64; done)
 }
 objects() {
-	(cd "$dir" && ls | grep -E '^(shm|sem|msg)-')
+	(cd "$dir" && ls | grep -E '^(lost-)?(shm|sem|msg)-' | sed 's/^lost-//')
 }
 # Each of these contents is still in the directory, and so are the files of objects.
 kept() {	# SUMS OBJECTS
@@ -46,7 +46,7 @@ one_line() {	# NAME STATUS REGEX COMMAND...
 	shift 3
 	status "$name: status $wanted" "$wanted" "$@"
 	like "... and one line that names it" "$said" "^[^
-]*$regex[^
+]*${regex}[^
 ]*\$"
 }
 
@@ -239,11 +239,29 @@ for file in registry slots users lock meta.sqlite; do
 		[ $code = 125 ] || [ $code = 0 ]
 		report $? "$way in the place of $file: no crash, no hang" || note "status $code, said: $(cat "$tmp/said")"
 		[ $code = 0 ] || like "... one line that names it" "$(cat "$tmp/said")" "^ipcrun: [^
-]*$file[^
+]*${file}[^
 ]*\$"
 		is "... and it is not followed" "$(sha256sum </etc/passwd)" "$(head -1 <<<"$before")"
 	done
 done
+
+# Files of somebody's that almost look like ours.
+fresh
+for file in shm-notes.txt sem-12 msg-thesis slot-x meta.sqlite.bak registry.txt; do
+	echo "precious $file" >"$dir/$file"
+	rm -f "$dir/registry"
+	"$IPCRUN" -d "$dir" true 2>/dev/null
+	is "$file, whatever becomes of the namespace, stays" "$(cat "$dir/$file" 2>&1)" "precious $file"
+	rm -f "$dir/$file"
+done
+
+# A umask decides about the program's files, not about ours.
+user=()
+[ "$(id -u)" != 0 ] || ! command -v setpriv >/dev/null || user=(setpriv --reuid 12345 --clear-groups)
+mkdir -m 777 "$tmp/public"
+chmod 777 "$tmp/public"
+is "a umask of 0777 harms nothing" "$(umask 0777; "${user[@]}" "$IPCRUN" -d "$tmp/public/ns" sh -c 'perl -e "semget(1, 1, 01600) // die 1;
+	semop(semget(1, 0, 0), pack(q(s!3), 0, 5, 010000)) || die 2" && perl -e "print semctl(semget(1, 0, 0), 0, 11, 0) ? q(there) : q(not)"' 2>&1)" there
 
 # While somebody uses it, nothing can be made anew.
 fresh

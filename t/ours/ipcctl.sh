@@ -3,7 +3,7 @@
 #
 # ipcctl: what it shows is what there is, what it removes is what was named, and what is wrong gets one line.
 # Environment: IPCRUN, IPCCTL (build/ipcrun, build/ipcctl).
-# shellcheck disable=SC2016
+# shellcheck disable=SC2016,SC2046,SC2034,SC2154
 
 . "$(dirname "$0")/../lib/tap.sh"
 name=t-ipcctl-$$
@@ -19,7 +19,7 @@ one_line() {	# NAME STATUS REGEX COMMAND...
 	shift 3
 	status "$name: status $wanted" "$wanted" "$@"
 	like "... and one line" "$said" "^ipcctl: [^
-]*$regex[^
+]*${regex}[^
 ]*\$"
 }
 

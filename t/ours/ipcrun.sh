@@ -3,7 +3,7 @@
 #
 # ipcrun as a program sees it and as its caller sees it. What can be compared is compared with the same command run
 # without ipcrun. Environment: IPCRUN, IPCCTL (build/ipcrun, build/ipcctl).
-# shellcheck disable=SC2016
+# shellcheck disable=SC2016,SC2046,SC2034,SC2154
 
 . "$(dirname "$0")/../lib/tap.sh"
 job=$top/t/lib/job.pl
@@ -24,7 +24,7 @@ done
 check "ipcrun leaves no core of its own" sh -c 'cd "$1" && ulimit -c unlimited && "$2" sh -c "ulimit -c 0; kill -SEGV \$\$"
 	[ -z "$(ls core* 2>/dev/null)" ]' sh "$tmp" "$IPCRUN"
 
-status "a program that is not there: 127" 127 "$IPCRUN" no-such-program-anywhere
+status "a program that is not there: 127" 127 env PATH=/usr/bin:/bin "$IPCRUN" no-such-program-anywhere
 like "... and one line that names it" "$said" '^ipcrun: [^
 ]*no-such-program-anywhere[^
 ]*$'
@@ -323,7 +323,7 @@ wrong() {	# WHAT REGEX ARGUMENT...
 	shift 2
 	status "$what: 125" 125 "$IPCRUN" "$@"
 	like "... and one line" "$said" "^ipcrun: [^
-]*$regex[^
+]*${regex}[^
 ]*\$"
 }
 wrong "an unknown option" "--frobnicate" --frobnicate true

@@ -57,7 +57,8 @@ struct snapshot {
 };
 
 struct shared {
-	volatile int bad, done, id, sleeping, undo_value;
+	volatile int bad, done, id, sleeping, undo_value, seen;
+	volatile unsigned seen_uid;
 	char line[4][300];
 	struct snapshot before, now;
 };
@@ -182,7 +183,8 @@ static void look_at_memory(ipc_ns *ns, struct snapshot *s)
 static void look_at_sets(ipc_ns *ns, struct snapshot *s)
 {
 	for (int i = 0; i < SETS; i++) {
-		check(!ipc_semctl(ns, s->set[i], 0, IPC_STAT, (union semun){ .buf = &s->sem[i] }), "set %d: errno %d", i, errno);
+		check(!ipc_semctl(ns, s->set[i], 0, IPC_STAT, (union semun){ .buf = &s->sem[i] }), "set %d: errno %d", i,
+		      errno);
 		ipc_semctl(ns, s->set[i], 0, GETALL, (union semun){ .array = s->values[i] });
 		for (int k = 0; k < set_size[i]; k++)
 			s->pids[i][k] = ipc_semctl(ns, s->set[i], k, GETPID, (union semun){ .val = 0 });
@@ -438,7 +440,8 @@ static void reappears(enum lost what, bool undo)
 	remove_dir();
 	ok(!proc_wait(proc_run(make_all, NULL)) && fine(), "objects of each kind are made");
 	if (undo)
-		ok(proc_wait(proc_run(hold_undo, NULL)) == 1000 + SIGKILL && fine(), "a process is killed with undo pending");
+		ok(proc_wait(proc_run(hold_undo, NULL)) == 1000 + SIGKILL && fine(),
+		   "a process is killed with undo pending");
 	lose(what);
 	ok(!proc_wait(proc_run(compare_all, &undo)) && fine(), "%s deleted: all is there again%s", lost_name[what],
 	   undo ? ", and the undo was applied" : "");
@@ -453,7 +456,7 @@ enum what { CREATE, REMOVE, SET, WHATS };
 static const char *const what_name[WHATS] = { "create", "remove", "IPC_SET" };
 static const char *const kind_name[KINDS] = { "segment", "set", "queue" };
 
-struct scene { int kind; enum what what; bool cold; bool sleeper; };
+struct scene { int kind; enum what what; bool cold; bool sleeper; bool seen; };
 
 static int make_one(ipc_ns *ns, int kind, key_t key)
 {
@@ -599,7 +602,8 @@ static void compare_store(ipc_ns *ns)
 
 	path_of(path, sizeof path, "meta.sqlite");
 	if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK ||
-	    sqlite3_prepare_v2(db, "SELECT kind, idx, state, file, uid, mode FROM object", -1, &st, NULL) != SQLITE_OK) {
+	    sqlite3_prepare_v2(db, "SELECT kind, idx, state, file, uid, mode FROM object", -1, &st,
+			       NULL) != SQLITE_OK) {
 		wrong("meta.sqlite: %s", sqlite3_errmsg(db));
 		return;
 	}
@@ -677,11 +681,15 @@ static int next(void *arg)
 	check(id >= 0 || errno == ENOENT, "found: errno %d", errno);
 	if (sh->done)
 		check((id >= 0) == (s->what != REMOVE), "the call was complete, id %d", id);
+	if (s->seen)
+		check(id == sh->seen, "it was seen as %d, and is %d now", sh->seen, id);
 	if (s->what == SET)
 		check(id == sh->id, "id %d, was %d", id, sh->id);
 	if (id >= 0) {
 		check(!stat_one(ns, s->kind, id, &perm, &size), "errno %d", errno);
 		judge_perm(s, &perm, size);
+		if (s->seen)
+			check(perm.uid == sh->seen_uid, "seen with uid %u, now %u", sh->seen_uid, perm.uid);
 		if (!s->sleeper)
 			use_one(ns, s->kind, id, s->what != CREATE);
 	} else if (s->what == REMOVE) {
@@ -700,6 +708,20 @@ static int next(void *arg)
 				check(!remove_one(ns, kind, row_id(&r)), "errno %d", errno);
 		}
 	no_litter(ns);
+	return 0;
+}
+
+/* One that only looks: what it has seen must not be unsaid by the loss of the registry. */
+static int see(void *arg)
+{
+	const struct scene *s = arg;
+	ipc_ns *ns = open_it();
+	struct ipc_perm perm;
+	unsigned long size;
+
+	sh->seen = find_one(ns, s->kind);
+	if (sh->seen >= 0 && !stat_one(ns, s->kind, sh->seen, &perm, &size))
+		sh->seen_uid = perm.uid;
 	return 0;
 }
 
@@ -770,6 +792,8 @@ static void killed(struct scene *s, enum lost what)
 			good = wait_until(sh->sleeping) && proc_wait_asleep(asleep);
 		}
 		complete = kill_at(proc_run(victim, s), k, s->cold);
+		if (s->seen && proc_wait(proc_run(see, s)))
+			wrong("the process that looks ended badly");
 		lose(what);
 		if (proc_wait(proc_run(next, s)))
 			wrong("the next process ended badly");
@@ -781,7 +805,7 @@ static void killed(struct scene *s, enum lost what)
 	}
 	diag("%.2f s", proc_now() - begin);
 	ok(good && k > 10, "%s of a %s%s%s, killed at each of %ld stops, %s deleted: whole", what_name[s->what],
-	   kind_name[s->kind], s->cold ? ", a process's first call" : "", s->sleeper ? " with a sleeper" : "", k,
+	   kind_name[s->kind], s->cold ? ", a process's first call" : "", s->sleeper ? " with a sleeper" : s->seen ? ", seen by another" : "", k,
 	   lost_name[what]);
 }
 
@@ -840,6 +864,9 @@ int main(void)
 	killed(&(struct scene){ .kind = (int)(random() % KINDS), .what = CREATE, .cold = true }, LOST_NOTHING);
 	killed(&(struct scene){ .kind = KIND_SEM, .what = REMOVE, .sleeper = true }, LOST_NOTHING);
 	killed(&(struct scene){ .kind = KIND_MSG, .what = REMOVE, .sleeper = true }, LOST_NOTHING);
+	for (int what = 0; what < WHATS; what++)
+		killed(&(struct scene){ .kind = (int)(random() % KINDS), .what = (enum what)what, .seen = true },
+		       LOST_REGISTRY);
 	killed_opening();
 	return done_testing();
 }
