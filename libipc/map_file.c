@@ -33,7 +33,7 @@ int file_create(const struct ipc_ns *ns, const char *name, uint64_t size, bool r
 	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return -errno;
-	if (ftruncate(fd, (off_t)size)) {
+	if (fchmod(fd, 0600) || ftruncate(fd, (off_t)size)) { /* whatever the umask is */
 		e = errno == EFBIG || errno == EINVAL ? -ENOMEM : -errno;
 		close(fd);
 		unlink(path);

@@ -261,7 +261,9 @@ static int check_directory(const char *dir, bool create)
 {
 	struct stat st;
 
-	if (create && mkdir(dir, 0700) && errno != EEXIST)
+	if (create && !mkdir(dir, 0700))
+		chmod(dir, 0700); /* whatever the umask is */
+	else if (create && errno != EEXIST)
 		return ns_fail(-errno, "cannot make the namespace directory %s: %s", dir, strerror(errno));
 	if (lstat(dir, &st))
 		return ns_fail(-errno, "cannot open the namespace %s: %s", dir, strerror(errno));
@@ -526,7 +528,7 @@ static void *hold_lock(struct ipc_ns *ns, const char *name, short type)
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return NULL;
-	if (!fcntl(fd, F_OFD_SETLK, &l))
+	if (!fchmod(fd, 0600) && !fcntl(fd, F_OFD_SETLK, &l))
 		p = file_map(PAGE, PROT_READ, MAP_SHARED, fd);
 	close(fd);
 	return p;
@@ -587,6 +589,7 @@ static int open_tables(struct ipc_ns *ns)
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return ns_fail(-errno, "cannot open %s for writing: %s", path, strerror(errno));
+	fchmod(fd, 0600);
 	while (flock(fd, LOCK_EX) && errno == EINTR)
 		;
 	e = map_tables(ns);

@@ -24,9 +24,7 @@ const struct limit_info limit_info[LIMITS] = {
 
 static uint32_t hash_cell(enum kind kind, uint32_t key)
 {
-	uint32_t h = (key * 2654435761u) >> 17;
-
-	return (uint32_t)(REG_HASH_AT / 8) + kind * IPCMNI + h % IPCMNI;
+	return (uint32_t)(REG_HASH_AT / 8) + kind * REG_HASH + (key * 2654435761u >> 16) % REG_HASH;
 }
 
 /* Memory for the pages of these cells, before an operation touches them. */
@@ -40,9 +38,11 @@ struct perm row_perm(const struct row *r)
 	return (struct perm){ r->v[R_UID], r->v[R_CUID], r->v[R_GID], r->v[R_CGID], r->v[R_MODE] };
 }
 
-/* Is the row there at all? Rows of indexes never used may have no memory: reading them must not allocate. */
+/* Rows of indexes never used may have no memory: reading one would take some, and there may be none. */
 static uint32_t row_state(struct ipc_ns *ns, enum kind kind, uint32_t index)
 {
+	if (index >= area_value(&ns->reg, G_HIGH + kind))
+		return ROW_FREE;
 	return area_value(&ns->reg, row_cell(kind, index, R_STATE));
 }
 
@@ -50,6 +50,10 @@ static void row_load(struct ipc_ns *ns, enum kind kind, uint32_t index, struct r
 {
 	r->kind = kind;
 	r->index = index;
+	if (index >= area_value(&ns->reg, G_HIGH + kind)) {
+		memset(r->v, 0, sizeof r->v);
+		return;
+	}
 	for (int c = 0; c < ROW_CELLS; c++)
 		r->v[c] = area_value(&ns->reg, row_cell(kind, index, c));
 }
@@ -240,6 +244,8 @@ static void add_entries(struct txn *t, struct row *r, uint32_t index, uint32_t s
 		txn_set(t, hash, index + 1);
 	}
 	txn_set(t, G_LAST + r->kind, index + 1);
+	if (area_value(t->area, G_HIGH + r->kind) <= index)
+		txn_set(t, G_HIGH + r->kind, index + 1);
 	txn_set(t, G_SEQ + r->kind, seq);
 	count_entries(t, r->kind, row_size(r), 1);
 	row_touch(t, r->kind, index);
@@ -251,8 +257,6 @@ int registry_add(struct ipc_ns *ns, int who, struct row *r)
 	struct txn t;
 	int e;
 
-	if (r->v[R_KEY] != IPC_PRIVATE && ensure(ns, hash_cell(r->kind, r->v[R_KEY]), 1))
-		return -ENOMEM;
 	for (;;) {
 		txn_begin(&t, &ns->reg, (uint32_t)who);
 		e = 0;
@@ -468,7 +472,7 @@ static void load_row(void *arg, int kind, uint32_t index, const uint32_t *v)
 
 	if (l->error)
 		return;
-	if (ensure(l->ns, base, ROW_CELLS) || ensure(l->ns, hash, 1)) {
+	if (ensure(l->ns, base, ROW_CELLS)) {
 		l->error = -ENOSPC;
 		return;
 	}
@@ -481,6 +485,8 @@ static void load_row(void *arg, int kind, uint32_t index, const uint32_t *v)
 			txn_set(&t, base + R_HNEXT, area_value(a, hash));
 			txn_set(&t, hash, index + 1);
 		}
+		if (area_value(a, G_HIGH + (uint32_t)kind) <= index)
+			txn_set(&t, G_HIGH + (uint32_t)kind, index + 1);
 		count_entries(&t, kind, row_size(&r), 1);
 	} while (!txn_commit(&t));
 }
@@ -513,6 +519,8 @@ int registry_init(struct ipc_ns *ns)
 	for (uint32_t i = 0; i < LIMITS; i++)
 		load_limit(&l, limit_info[i].name, limit_info[i].initial);
 	e = file_fence(area_who(&ns->reg, 0), WHO_SIZE * 4);
+	if (!e)
+		e = ensure(ns, (uint32_t)(REG_HASH_AT / 8), KINDS * REG_HASH);
 	if (!e)
 		e = store_load(ns->store, &l, load_row, load_limit, load_counter);
 	return e ? e : l.error;

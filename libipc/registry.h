@@ -24,7 +24,8 @@ enum {
 	G_INUSE = G_LIMIT + 2 * LIMITS,
 	G_LAST = G_INUSE + KINDS, /* last index given + 1 */
 	G_SEQ = G_LAST + KINDS,
-	G_PAGES = G_SEQ + KINDS, /* of shared memory: lo, hi */
+	G_HIGH = G_SEQ + KINDS, /* rows below have memory; the others are not to be read */
+	G_PAGES = G_HIGH + KINDS, /* of shared memory: lo, hi */
 	G_SEMS = G_PAGES + 2,
 	G_DIRTY, /* first row number + 1 */
 	G_ATT_FREE,
@@ -48,7 +49,8 @@ enum { ROW_FREE, ROW_USED, ROW_DEST };
 enum { A_SEG, A_COUNT, A_NEXT, ATT_CELLS }; /* row index + 1 of the segment; mappings; record number */
 
 #define REG_HASH_AT ((uint64_t)PAGE)
-#define REG_ROWS_AT (REG_HASH_AT + 8ull * KINDS * IPCMNI)
+#define REG_HASH 4096u /* buckets of a kind */
+#define REG_ROWS_AT (REG_HASH_AT + 8ull * KINDS * REG_HASH)
 #define REG_ATT_HEADS_AT (REG_ROWS_AT + 8ull * ROW_CELLS * KINDS * IPCMNI)
 #define REG_ATT_AT (REG_ATT_HEADS_AT + 8ull * WHO_MAX)
 #define REG_WHO_AT (REG_ATT_AT + 8ull * ATT_CELLS * ATT_MAX)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -131,7 +132,9 @@ static struct slot_notes *map_locked(struct ipc_ns *ns, uint32_t slot, int *erro
 		*error = -errno;
 		return NULL;
 	}
-	if (fcntl(fd, F_OFD_SETLK, &l))
+	if (fchmod(fd, 0600))
+		*error = -errno;
+	else if (fcntl(fd, F_OFD_SETLK, &l))
 		*error = -EAGAIN;
 	else if (ftruncate(fd, sizeof(struct slot_notes)) || fallocate(fd, 0, 0, PAGE))
 		*error = -ENOMEM;
@@ -325,6 +328,8 @@ int who_take(struct ipc_ns *ns)
 	for (uint32_t w = 1; w < WHO_MAX; w++) {
 		uint64_t none = 0;
 
+		if (w >= atomic_load(&s->who_high) && file_fence(&s->who[w], 8))
+			return -ENOMEM;
 		if (atomic_load(&s->who[w]) || !atomic_compare_exchange_strong(&s->who[w], &none, tag))
 			continue;
 		for (uint32_t h = atomic_load(&s->who_high); h <= w;)

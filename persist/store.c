@@ -192,6 +192,7 @@ static int connect_file(struct store *s)
 	if (sqlite3_open_v2(s->path, &s->db,
 			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
 		return -EACCES;
+	chmod(s->path, 0600); /* whatever the umask is; SQLite's other files follow it */
 	sqlite3_busy_timeout(s->db, BUSY_MS);
 	sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 	rc = pragma_int(s, "PRAGMA application_id", &application);

@@ -19,11 +19,11 @@ jobs=${T_JOBS:-2}
 # what | model | definitions | the promise
 variants() {
 	cat <<-'END'
-	holds|publish|N=2 KILLS|2 threads, one killed at any step
+	holds|publish|N=2 START=1 KILLS|2 threads and one unit, one killed at any step
 	holds|publish|N=2 KILLS HOT|2 threads with a hot word, one killed at any step
 	holds|publish|N=2 SIGNALS=1 SIGNALLED=1|2 threads, one interrupted at any step by a handler
 	holds|publish|N=3 OPS=1 KILLS|3 threads, one killed at any step
-	ends|publish|N=2 HOT|2 threads: no run goes on for ever
+	ends|publish|N=2 START=1 HOT|2 threads and one unit: no run goes on for ever
 	holds|sleep|N=2 TIMEOUTS KILLS|2 sleepers with timeouts, one killed at any step
 	holds|sleep|N=2 ROUNDS=2|2 sleepers that use their requests and descriptors again
 	holds|sleep|N=2 COARSE TIMEOUTS SIGNALS|2 sleepers with timeouts, one interrupted at any step
@@ -72,7 +72,7 @@ build() {
 	read -ra definitions <<<"$3"
 	shift 3
 	(cd "$dir" && spin "${definitions[@]/#/-D}" -a "$here/$model.pml" &&
-		gcc -w -DNOREDUCE -DCOLLAPSE -DMEMLIM=900 "$@" -o pan pan.c) >"$dir/build" 2>&1
+		gcc -w -DNOREDUCE -DCOLLAPSE -DMEMLIM=1900 "$@" -o pan pan.c) >"$dir/build" 2>&1
 }
 
 # The verdict on what pan printed: empty if it is as it should be.
