@@ -4,7 +4,7 @@
 # Namespace directories that are wrong: not one, somebody else's, of another version, full, truncated, overwritten.
 # Each gets one line that names the file, the right exit status or errno, never a signal; and nothing that was in the
 # directory is lost: its content is there afterwards, under its name or beside it.
-# Environment: IPCRUN, IPCCTL (build/ipcrun, build/ipcctl), T_SEED.
+# Environment: IPCRUN, IPCCTL (build/ipcrun, build/ipcctl), T_ROUNDS and T_SEED for the random part.
 # shellcheck disable=SC2016,SC2010,SC2046,SC2089,SC2090,SC2154
 
 . "$(dirname "$0")/../lib/tap.sh"
@@ -278,7 +278,7 @@ wait "$user"
 
 # Bytes overwritten at random, in every file: whatever comes out, no crash and no hang.
 crashes=
-for round in $(seq "${T_ROUNDS:-25}"); do
+for round in $(seq "${T_ROUNDS:-0}"); do
 	fresh
 	(cd "$dir" && perl -e 'srand $ARGV[0]; for my $name (grep { -f && -s } glob "registry slots sem-* msg-* slot-*") {
 		next if rand() < 0.5; open my $f, "+<", $name or next; my $size = -s $f;
@@ -294,7 +294,11 @@ for round in $(seq "${T_ROUNDS:-25}"); do
 	[ $code -le 1 ] || crashes="$crashes round=$round,seed=$((seed + round)):ipcctl:$code"
 	rm -rf "$dir"
 done
-is "words overwritten at random in every file: no crash and no hang" "$crashes" ""
+if [ "${T_ROUNDS:-0}" -gt 0 ]; then
+	is "words overwritten at random in every file: no crash and no hang" "$crashes" ""
+else
+	skip "words overwritten at random in every file: no crash and no hang" "T_ROUNDS=N does it N times"
+fi
 
 # ---- a full file system ----
 
