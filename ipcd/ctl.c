@@ -14,7 +14,7 @@
 
 const char *const kind_name[KINDS] = { "shm", "sem", "msg" };
 
-static void complain(const char *fmt, va_list ap)
+__attribute__((format(printf, 1, 0))) static void complain(const char *fmt, va_list ap)
 {
 	fflush(stdout);
 	fputs("ipcctl: ", stderr);

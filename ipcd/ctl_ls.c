@@ -95,8 +95,8 @@ static void json_row(struct ctl *c, const struct row *r)
 	json_string(owner_name(r->v[R_UID]));
 	printf(",\"mode\":\"%04o\",\"creator_pid\":%u", r->v[R_MODE] & 0777, r->v[R_CPID]);
 	if (r->kind == KIND_SHM)
-		printf(",\"bytes\":%llu,\"attached\":%u,\"last_pid\":%u,\"removed\":%s,\"locked\":%s,\"attach_time\":%u,"
-		       "\"detach_time\":%u,\"change_time\":%u",
+		printf(",\"bytes\":%llu,\"attached\":%u,\"last_pid\":%u,\"removed\":%s,\"locked\":%s,"
+		       "\"attach_time\":%u,\"detach_time\":%u,\"change_time\":%u",
 		       (unsigned long long)row_size(r), r->v[R_NATTCH], r->v[R_LPID],
 		       ROW_STATE(r->v[R_STATE]) == ROW_DEST ? "true" : "false",
 		       r->v[R_MODE] & SHM_LOCKED ? "true" : "false", r->v[R_ATIME], r->v[R_DTIME], r->v[R_CTIME]);

@@ -141,8 +141,8 @@ static int show_set(struct ctl *c, const struct row *r, struct obj *o)
 	field("undo");
 	printf("%d\n", undo < 0 ? 0 : undo);
 	for (int i = 0; i < undo && i < ROOM; i++)
-		printf("  pid %d (%s): semaphore %u %+d when it ends\n", (int)u[i].pid, process_name(u[i].pid), u[i].num,
-		       u[i].adjust);
+		printf("  pid %d (%s): semaphore %u %+d when it ends\n", (int)u[i].pid,
+		       process_name(u[i].pid), u[i].num, u[i].adjust);
 	return waiting < 0 || undo < 0 ? EXIT_FAILED : 0;
 }
 

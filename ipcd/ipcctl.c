@@ -70,7 +70,8 @@ static int change_limit(struct ctl *c, const char *text, bool check)
 		return 0;
 	}
 	if (!number(equals + 1, 10, limit_info[l].max, &value))
-		ctl_die(EXIT_USAGE, "limits: %s is not a number from 0 to %llu", text, (unsigned long long)limit_info[l].max);
+		ctl_die(EXIT_USAGE, "limits: %s is not a number from 0 to %llu", text,
+			(unsigned long long)limit_info[l].max);
 	if (!check && ipc_limit_set(c->ns, limit_info[l].name, value)) {
 		ctl_say("limits: cannot set %s: %s", text, strerror(errno));
 		return EXIT_FAILED;

@@ -104,7 +104,7 @@ static void find_library(void)
 		if (access(path, R_OK) || !realpath(path, preload))
 			continue;
 		if (strpbrk(preload, " :"))
-			die(EXIT_OWN, "%s has a space or a colon in its name, which LD_PRELOAD cannot tell; install it elsewhere",
+			die(EXIT_OWN, "%s has a space or colon in its name, LD_PRELOAD cannot tell it; install it elsewhere",
 			    preload);
 		return;
 	}

@@ -117,8 +117,8 @@ static bool elf_unreachable(int fd, const char *path, const char *head, char *wh
 	}
 	if (pread(fd, &h, sizeof h, 0) != sizeof h || has_interpreter(fd, &h) || is_dynamic_linker(path))
 		return false;
-	snprintf(why, size, "%s is statically linked: nothing can be preloaded into it, it uses the machine's System V IPC",
-		 path);
+	snprintf(why, size,
+		 "%s is statically linked: nothing can be preloaded into it, it uses the machine's System V IPC", path);
 	return true;
 }
 

@@ -45,9 +45,10 @@ int inspect_attached(struct ipc_ns *ns, int id, struct inspect_attached *out, in
 		x = area_idle(&ns->reg);
 		for (uint32_t slot = 1; slot < high && slot < WHO_MAX; slot++) {
 			uint32_t m = mappings(ns, slot, ID_INDEX(id), ID_SEQ(id), x);
+			uint64_t word = atomic_load(&ns->slots->row[slot].word);
 
 			if (m && n < room)
-				out[n] = (struct inspect_attached){ WORD_PID(atomic_load(&ns->slots->row[slot].word)), m };
+				out[n] = (struct inspect_attached){ WORD_PID(word), m };
 			n += m > 0;
 		}
 		if (area_unmoved(&ns->reg, x))

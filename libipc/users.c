@@ -33,7 +33,8 @@ int users_base(char *out, size_t size, bool create)
 	if (lstat(out, &st))
 		return ns_fail(-errno, "cannot use %s: %s", out, strerror(errno));
 	if (!S_ISDIR(st.st_mode))
-		return ns_fail(-EACCES, "%s is not a directory, and namespaces are kept there; remove it, or use -d DIR", out);
+		return ns_fail(-EACCES, "%s is not a directory, and namespaces are kept there; remove it, or use -d DIR",
+			       out);
 	if (st.st_uid != geteuid())
 		return ns_fail(-EACCES, "%s belongs to uid %u and not to you; have it removed, or use -d DIR", out,
 			       (unsigned)st.st_uid);
@@ -86,7 +87,8 @@ static bool sqlite_name(const char *n)
 
 bool users_file_name(const char *n)
 {
-	static const char *const known[] = { "registry", "registry.new", "slots", "slots.new", "users", "lock", "name" };
+	static const char *const known[] = { "registry", "registry.new", "slots", "slots.new",
+					     "users", "lock", "name" };
 	static const struct { const char *prefix, *set; size_t length; } numbered[] = {
 		{ "registry.damaged-", "0123456789", 0 }, { "slots.damaged-", "0123456789", 0 },
 		{ "slot-", "0123456789", 0 },		  { "shm-", "0123456789abcdef", 8 },
@@ -440,7 +442,8 @@ int users_remove(const char *dir)
 	if (fd < 0 || fstat(fd, &st))
 		e = ns_fail(-errno, "cannot open %s: %s", dir, strerror(errno));
 	else if (st.st_uid != geteuid())
-		e = ns_fail(-EACCES, "%s belongs to uid %u and not to you; it is left as it is", dir, (unsigned)st.st_uid);
+		e = ns_fail(-EACCES, "%s belongs to uid %u and not to you; it is left as it is", dir,
+			    (unsigned)st.st_uid);
 	else
 		e = remove_all(dir, fd);
 	if (fd >= 0)
