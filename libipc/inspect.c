@@ -157,17 +157,30 @@ int inspect_waiters(struct ipc_ns *ns, int who, enum kind kind, int id, struct i
 /* The layout of a set's cells, as obj_sem.c has it. */
 enum { SEM_UNDO_HIGH = 23, SEM_FIRST = 32 };
 
+/* A row's adjustment for semaphore i; for the first one it may be in the hot word. */
+static int16_t adjustment(uint32_t row, uint32_t i, uint32_t have, uint32_t value, uint64_t hot)
+{
+	if (i == 0) {
+		if (hot >> 48 == row + 1)
+			return (int16_t)(hot >> 32);
+		value = (uint32_t)hot;
+	}
+	return have >> 16 == value >> 16 ? (int16_t)have : 0;
+}
+
 int inspect_undo(struct ipc_ns *ns, int who, int id, struct inspect_undo *out, int room)
 {
 	uint32_t nsems, rows, width;
 	struct obj *o;
 	cell_t *cell;
+	uint64_t hot;
 	int fd = open_file(ns, KIND_SEM, who, id, &o), n = 0;
 
 	if (fd < 0)
 		return fd;
 	nsems = o->area.head->count;
 	width = nsems + 1;
+	hot = atomic_load(&o->area.head->hot);
 	rows = area_value(&o->area, SEM_UNDO_HIGH);
 	rows = rows < WHO_MAX ? rows : WHO_MAX;
 	cell = read_part(o, fd, 8ull * SEM_FIRST, 8ull * (2ull * nsems + (uint64_t)rows * width));
@@ -179,12 +192,12 @@ int inspect_undo(struct ipc_ns *ns, int who, int id, struct inspect_undo *out, i
 		uint32_t tag = cell_value(&u[0]);
 
 		for (uint32_t i = 0; tag && i < nsems; i++) {
-			uint32_t adjust = cell_value(&u[i + 1]), epoch = cell_value(&cell[2 * i]) >> 16;
+			int16_t adjust = adjustment(row, i, cell_value(&u[i + 1]), cell_value(&cell[2 * i]), hot);
 
-			if (!(adjust & 0xffff) || adjust >> 16 != epoch)
+			if (!adjust)
 				continue;
 			if (n < room)
-				out[n] = (struct inspect_undo){ slot_pid(ns, tag), i, (int16_t)(adjust & 0xffff) };
+				out[n] = (struct inspect_undo){ slot_pid(ns, tag), i, adjust };
 			n++;
 		}
 	}
