@@ -166,7 +166,7 @@ void attach_drop_all(struct ipc_ns *ns, int who, uint32_t tag, pid_t pid)
 
 int attach_fork_prepare(struct ipc_ns *ns, int who)
 {
-	uint32_t tag = TAG(ns->fork_slot, WORD_GEN(atomic_load(&ns->slots->row[ns->fork_slot].word)));
+	uint32_t tag = slot_newborn(ns);
 
 	for (uint32_t i = 0; i < ns->att_count; i++)
 		if (ns->att[i].addr && attach_add(ns, who, tag, ns->att[i].id, ns->pid, &ns->att[i].fork_record))

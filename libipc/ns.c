@@ -7,6 +7,7 @@
  * while the registry is made), meta.sqlite, and one file an object.
  */
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -101,6 +102,7 @@ static bool is_open(const struct ipc_ns *ns, uint32_t generation)
 }
 
 static struct cold fork_cold; /* under list_lock */
+typedef pid_t fork_fn(void);
 
 static void fork_prepare(void)
 {
@@ -125,12 +127,56 @@ static void fork_parent(void)
 {
 	struct cold c = fork_cold;
 
+	int n = 0;
+
+	memset(ipc_thread.born, 0, sizeof ipc_thread.born);
 	for (struct ipc_ns *ns = ns_list; ns; ns = ns->next) {
+		if (ns->fork_slot && n < THREAD_NS)
+			ipc_thread.born[n++] = (struct born){ ns, ns->generation, slot_newborn(ns) };
 		slot_fork_parent(ns);
 		pthread_mutex_unlock(&ns->cold);
 	}
 	pthread_mutex_unlock(&list_lock);
 	loud(&c);
+}
+
+/* The child may die before its first instruction: what it leaves is to bear its own pid from now on. */
+static void fork_named(pid_t child)
+{
+	struct cold c;
+
+	quiet(&c);
+	pthread_mutex_lock(&list_lock);
+	for (int i = 0; i < THREAD_NS; i++) {
+		struct born *b = &ipc_thread.born[i];
+
+		if (b->ns && is_open(b->ns, b->generation))
+			slot_fork_named(b->ns, b->tag, child);
+		b->ns = NULL;
+	}
+	pthread_mutex_unlock(&list_lock);
+	loud(&c);
+}
+
+/* The program's fork. One that libc makes by itself only lacks the child's name until the child runs. */
+pid_t fork(void)
+{
+	static _Atomic(fork_fn *) real;
+	fork_fn *f = atomic_load(&real);
+	pid_t child;
+
+	if (!f) {
+		f = (fork_fn *)(uintptr_t)dlsym(RTLD_NEXT, "fork");
+		atomic_store(&real, f);
+	}
+	if (!f) {
+		errno = ENOSYS;
+		return -1;
+	}
+	child = f();
+	if (child > 0 && ipc_thread.born[0].ns)
+		fork_named(child);
+	return child;
 }
 
 static void fork_child(void)

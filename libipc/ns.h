@@ -84,8 +84,10 @@ struct ipc_ns {
 
 /* What a thread knows: its who number in the namespaces that it used last. */
 #define THREAD_NS 4
+struct born { struct ipc_ns *ns; uint32_t generation, tag; };
 struct thread {
 	struct { struct ipc_ns *ns; uint32_t generation, who; } in[THREAD_NS];
+	struct born born[THREAD_NS]; /* slots of the child that its last fork made */
 };
 extern __thread struct thread ipc_thread __attribute__((tls_model("initial-exec")));
 

@@ -398,6 +398,20 @@ int slot_fork_prepare(struct ipc_ns *ns)
 	return -EAGAIN;
 }
 
+uint32_t slot_newborn(struct ipc_ns *ns)
+{
+	return TAG(ns->fork_slot, WORD_GEN(atomic_load(&ns->slots->row[ns->fork_slot].word)));
+}
+
+void slot_fork_named(struct ipc_ns *ns, uint32_t tag, pid_t child)
+{
+	struct slot_row *r = &ns->slots->row[SLOT_OF(tag)];
+	uint64_t word = atomic_load(&r->word);
+
+	if (WORD_STATE(word) == SLOT_NEWBORN && TAG(SLOT_OF(tag), WORD_GEN(word)) == tag)
+		atomic_compare_exchange_strong(&r->word, &word, WORD(SLOT_NEWBORN, WORD_GEN(word), child));
+}
+
 void slot_fork_parent(struct ipc_ns *ns)
 {
 	if (ns->fork_file)

@@ -80,6 +80,8 @@ void slot_leave(struct ipc_ns *ns); /* close */
 int slot_note(struct ipc_ns *ns, enum kind kind, int id);
 void slot_heal(struct ipc_ns *ns);
 int slot_fork_prepare(struct ipc_ns *ns);
+uint32_t slot_newborn(struct ipc_ns *ns); /* tag of the child that is being made */
+void slot_fork_named(struct ipc_ns *ns, uint32_t tag, pid_t child);
 void slot_fork_parent(struct ipc_ns *ns);
 void slot_fork_child(struct ipc_ns *ns);
 int who_take(struct ipc_ns *ns);

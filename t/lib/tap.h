@@ -2,6 +2,7 @@
 /*
  * TAP for tests in C: ok(), is(), call_fails(), skip(), done_testing(). One test program is one process tree;
  * only the process that called the first assertion may print. Forked children report by exit status (proc.h).
+ * What a failure has to say goes to stderr, where prove does not swallow it.
  */
 #ifndef T_TAP_H
 #define T_TAP_H
@@ -37,9 +38,14 @@ __attribute__((unused)) static int tap_ok(int pass, const char *file, int line, 
 	vprintf(fmt, ap);
 	va_end(ap);
 	printf("\n");
-	if (!pass)
-		printf("#   at %s:%d\n", file, line);
 	fflush(stdout);
+	if (!pass) {
+		fprintf(stderr, "# failed: ");
+		va_start(ap, fmt);
+		vfprintf(stderr, fmt, ap);
+		va_end(ap);
+		fprintf(stderr, "\n#   at %s:%d\n", file, line);
+	}
 	return pass;
 }
 
@@ -51,7 +57,7 @@ __attribute__((unused)) static int tap_ok(int pass, const char *file, int line, 
 	do {                                                                                        \
 		long long tap_g = (long long)(got), tap_w = (long long)(want);                      \
 		if (!tap_ok(tap_g == tap_w, __FILE__, __LINE__, __VA_ARGS__))                       \
-			diag("  got %lld, want %lld", tap_g, tap_w);                                \
+			fprintf(stderr, "#   got %lld, want %lld\n", tap_g, tap_w);                 \
 	} while (0)
 
 /* call_fails(semop(...), EAGAIN, "name"): the call returns -1 with that errno */
@@ -61,7 +67,7 @@ __attribute__((unused)) static int tap_ok(int pass, const char *file, int line, 
 		long long tap_r = (long long)(call);                                                \
 		int tap_e = errno;                                                                  \
 		if (!tap_ok(tap_r == -1 && tap_e == (want), __FILE__, __LINE__, __VA_ARGS__))       \
-			diag("  got %lld (%s), want -1 (%s)", tap_r, strerror(tap_e), strerror(want)); \
+			fprintf(stderr, "#   got %lld (%s), want -1 (%s)\n", tap_r, strerror(tap_e), strerror(want)); \
 	} while (0)
 
 /* succeeds(call, "name"): the call does not return -1 */
@@ -71,7 +77,7 @@ __attribute__((unused)) static int tap_ok(int pass, const char *file, int line, 
 		long long tap_r = (long long)(call);                                                \
 		int tap_e = errno;                                                                  \
 		if (!tap_ok(tap_r != -1, __FILE__, __LINE__, __VA_ARGS__))                          \
-			diag("  got -1 (%s)", strerror(tap_e));                                     \
+			fprintf(stderr, "#   got -1 (%s)\n", strerror(tap_e));                      \
 	} while (0)
 
 __attribute__((unused)) static void skip(const char *name, const char *why)

@@ -2,7 +2,8 @@
 # shellcheck shell=bash
 #
 # TAP for tests that are shell scripts: sourced, not run. Names are the promises; what was got and what was wanted is
-# printed when they differ. No wait is unbounded: `soon` gives up, and the whole script is ended after T_LIMIT seconds.
+# printed, to stderr, when they differ. No wait is unbounded: `soon` gives up, and the whole script is ended after
+# T_LIMIT seconds.
 
 export LC_ALL=C
 unset IPCD_NAMESPACE IPCD_SOCKET IPCD_LOG IPCD_TIMEOUT
@@ -24,7 +25,7 @@ at_exit() {	# a script may define its own
 	:
 }
 trap 'at_exit; kill $watchdog 2>/dev/null; rm -rf "$tmp"' EXIT
-trap 'echo "Bail out! too slow"; exit 1' TERM
+trap 'echo "# $0: not done in ${T_LIMIT:-300} s" >&2; exit 1' TERM
 
 report() {	# STATUS NAME
 	tests=$((tests + 1))
@@ -33,12 +34,13 @@ report() {	# STATUS NAME
 	else
 		failures=$((failures + 1))
 		echo "not ok $tests - $2"
+		echo "# failed: $2, in $0" >&2
 	fi
 	return "$1"
 }
 
 note() {
-	sed 's/^/#   /' <<<"$1"
+	sed 's/^/#   /' <<<"$1" >&2
 }
 
 check() {	# NAME COMMAND...: it succeeds

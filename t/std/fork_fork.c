@@ -34,7 +34,7 @@ static int child_idle(void *arg)
 
 static void test_counted(void)
 {
-	int bad = 0, gone = 0, second;
+	int bad = 0, gone = 0, unnamed = 0, second;
 	char *p;
 
 	fresh();
@@ -46,9 +46,11 @@ static void test_counted(void)
 		bad += shm_nattch(shm) != 2 || shm_nattch(second) != 4;
 		proc_kill(pid);
 		gone += shm_nattch(shm) != 1 || shm_nattch(second) != 2;
+		unnamed += shm_stat(shm).shm_lpid != pid;
 	}
 	is(bad, 0, "a child counts in nattch before fork returns, 300 times");
 	is(gone, 0, "and no longer once it was reaped");
+	is(unnamed, 0, "shm_lpid is a child's that was killed before its first instruction");
 	shmdt(p);
 	obj_remove(SHM, second);
 	done();

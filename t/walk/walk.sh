@@ -106,8 +106,8 @@ while [ "$steps" -gt 0 ]; do
 	else
 		failed=1
 		echo "not ok $number - $name"
-		echo "#   exit status natively $native_status, under ipcrun $status"
-		explain
+		echo "#   exit status natively $native_status, under ipcrun $status" >&2
+		explain >&2
 		[ -n "$T_KEEP" ] && cp "$dir/native" "$dir/native.$seed" && cp "$dir/ours" "$dir/ours.$seed"
 	fi
 	steps=$((steps - chunk))
