@@ -44,14 +44,6 @@ int ns_fail(int error, const char *fmt, ...)
 	return error;
 }
 
-uint32_t now_seconds(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME_COARSE, &t);
-	return (uint32_t)t.tv_sec;
-}
-
 /* No signal handler and no cancellation meets what is done in between. */
 static void quiet(struct cold *c)
 {

@@ -26,19 +26,6 @@
 #include "slot.h"
 #include "wait.h"
 
-enum { S_FLAGS = 16, S_OTIME, S_CTIME, S_AHEAD, S_ATAIL, S_ZHEAD, S_ZTAIL, S_UHIGH, S_GATE, S_FIRST = 32 };
-enum { S_REMOVED = 1, S_MORE = 2, S_ZERO = 4 }; /* S_ZERO: a semaphore is 0 that was changed */
-
-#define VAL(num) (S_FIRST + 2 * (num)) /* not of the first one */
-#define PID(num) (S_FIRST + 2 * (num) + 1)
-#define SEMVAL(v) ((int)((v) & 0xffff))
-#define EPOCH(v) ((v) >> 16)
-#define PACK(value, epoch) (((uint32_t)(value) & 0xffff) | (uint32_t)(epoch) << 16)
-#define ADJ(v) ((int)(int16_t)((v) & 0xffff))
-#define HOT_ROW(h) ((int32_t)((h) >> 48) - 1)
-#define HOT_ADJ(h) ((int)(int16_t)((h) >> 32 & 0xffff))
-#define HOT_PACK(value, row, adj) ((uint64_t)(value) | (uint64_t)(uint16_t)(adj) << 32 | (uint64_t)((row) + 1) << 48)
-
 /* A request to perform: the caller's, or a sleeper's. */
 struct sem_req {
 	const struct sembuf *sops;
@@ -668,35 +655,6 @@ static int operate_slow(struct ipc_ns *ns, int who, struct obj *o, struct sem_re
 	}
 }
 
-#define SLOW 1
-
-/*
- * The shortest way: one operation on the first semaphore by the process that changed it last in this second, nobody
- * waiting, nobody else's undo. Then only the hot word changes, and that is one step; no descriptor is touched.
- */
-static inline int operate_shortest(struct ipc_ns *ns, struct obj *o, const struct sembuf *s)
-{
-	struct area *a = &o->area;
-	uint64_t x = atomic_load(&a->head->op), h = atomic_load(&a->head->hot);
-	int value = SEMVAL((uint32_t)h) + s->sem_op, adj = HOT_ADJ(h);
-
-	if (WHO(x) || s->sem_num || value < 0 || value > SEMVMX || !s->sem_op)
-		return SLOW;
-	if (area_value(a, S_FLAGS) | area_value(a, S_AHEAD) | area_value(a, S_ZHEAD))
-		return SLOW;
-	if (area_value(a, S_UHIGH) && (area_value(a, S_UHIGH) > 1 || o->undo != 0))
-		return SLOW;
-	if (area_value(a, PID(0)) != (uint32_t)ns->pid || area_value(a, S_OTIME) != now_seconds())
-		return SLOW;
-	if (s->sem_flg & SEM_UNDO) {
-		adj -= s->sem_op;
-		if (o->undo < 0 || HOT_ROW(h) != o->undo || adj < -SEMAEM - 1 || adj > SEMAEM)
-			return SLOW;
-	}
-	return !area_swap_both(a, x, h, OP(SEQ(x) + 1, 0),
-			       HOT_PACK(PACK(value, EPOCH((uint32_t)h)), HOT_ROW(h), adj));
-}
-
 int sem_set_operate(struct ipc_ns *ns, int who, struct obj *o, const struct sembuf *sops, uint32_t nsops,
 		    const struct timespec *deadline)
 {
@@ -706,8 +664,6 @@ int sem_set_operate(struct ipc_ns *ns, int who, struct obj *o, const struct semb
 	struct txn t;
 	int e;
 
-	if (nsops == 1 && !operate_shortest(ns, o, sops))
-		return 0;
 	for (uint32_t i = 0; i < nsops; i++)
 		if (sops[i].sem_flg & SEM_UNDO) {
 			e = sem_set_undo(ns, who, o);
