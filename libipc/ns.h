@@ -160,17 +160,21 @@ static inline int object_permit(struct ipc_ns *ns, enum kind kind, int id, uint3
 	return granted;
 }
 
+/* Has the registry, and so what was granted, not changed? To be asked after the object's `op` was read. */
+static inline bool object_current(struct ipc_ns *ns, const struct obj *o)
+{
+	return atomic_load_explicit(&o->seen, memory_order_acquire) ==
+	       atomic_load_explicit(&ns->reg.head->op, memory_order_acquire);
+}
+
 /*
  * May this process act on what it has of an object without asking anybody? Then it has it open and mapped, and is no
- * child of a bare clone; the who block is another matter.
+ * child of a bare clone; the who block is another matter, and so is whether the registry has changed.
  */
 static inline bool object_ready(struct ipc_ns *ns, const struct obj *o, int id, uint32_t want)
 {
 	return atomic_load_explicit(&o->opened, memory_order_acquire) == (uint32_t)id + 1 && o->tag == ns->tag &&
-	       atomic_load_explicit(ns->wiped, memory_order_relaxed) &&
-	       atomic_load_explicit(&o->seen, memory_order_acquire) ==
-		       atomic_load_explicit(&ns->reg.head->op, memory_order_acquire) &&
-	       o->seen_creds == atomic_load_explicit(&creds_generation, memory_order_relaxed) && o->granted & want;
+	       atomic_load_explicit(ns->wiped, memory_order_relaxed) && o->seen_creds == atomic_load_explicit(&creds_generation, memory_order_relaxed) && o->granted & want;
 }
 
 /* The object, mapped, with memory under this thread's who block; 0 or -errno. */

@@ -10,6 +10,9 @@
  *  - A node is filled before the operation that appends it. A frame that finds another frame of its thread filling one
  *    (it runs in a signal handler) leaves the spares alone and takes a node of its own, an orphan of the thread until
  *    it is sent, or until the who number gets a new owner.
+ *  - A node that is sent to an empty queue is only lent (hot word): it stays in the list of spares that it came from,
+ *    where its owner passes over it. So a message that is received before the next one is sent changes nothing but the
+ *    hot word, there and back. Whoever makes the queue longer, or takes the node elsewhere, takes it out of that list.
  *  - A receiver copies before it commits; what it copied counts if the commit does. A message of up to SMALL bytes
  *    reaches the caller's buffer only then.
  */
@@ -33,8 +36,10 @@ enum { M_FLAGS = 16, M_LSPID, M_LRPID, M_STIME, M_RTIME, M_CTIME, M_HEAD, M_TAIL
 enum { M_REMOVED = 1, M_MORE = 2, M_EXPUNGE = 4 };
 #define AGAIN 0xfff /* a receiver must look again */
 #define UNIT 64
-#define CBYTES(hot) ((uint32_t)(hot)) /* the hot word: messages:32, bytes:32 */
-#define QNUM(hot) ((uint32_t)((hot) >> 32))
+#define CBYTES(hot) ((uint32_t)(hot)) /* the hot word: lent:1, messages:31, bytes:32 */
+#define QNUM(hot) ((uint32_t)((hot) >> 32) & 0x7fffffffu)
+#define LENT (1ull << 63)      /* the only message's node is still one of its sender's spares */
+#define MESSAGE (1ull << 32)
 #define SMALL 256
 #define GROW 4096
 #define SPARES 16
@@ -43,7 +48,8 @@ struct node {
 	cell_t next;
 	int64_t type;
 	uint32_t size;
-	uint32_t class;
+	uint16_t class;
+	uint16_t owner; /* who number of the thread that lent it */
 	char text[];
 };
 
@@ -231,6 +237,47 @@ static int take_orphan(int who, struct obj *o, uint32_t class, uint32_t *node)
 	}
 }
 
+/* Entries by which a thread gives up a node of its spares or its orphans. */
+static void give_up(struct txn *t, uint32_t who, uint32_t class, uint32_t n)
+{
+	uint32_t at = spare_cell(t->area, who, class), steps = 0;
+
+	if (area_value(t->area, at) != n)
+		at = orphan_cell(t->area, who, class);
+	while (area_value(t->area, at) != n && area_value(t->area, at) && steps++ < 1000)
+		at = node_next(area_value(t->area, at));
+	if (area_value(t->area, at) == n)
+		txn_set(t, at, area_value(t->area, node_next(n)));
+}
+
+/* Is the node one that this thread has lent? */
+static bool lent(const struct area *a, uint32_t n)
+{
+	return atomic_load_explicit(&a->head->hot, memory_order_acquire) & LENT && area_value(a, M_HEAD) == n;
+}
+
+/* Entries by which the message that is there gets its node for good. */
+static void keep_node(struct txn *t)
+{
+	uint64_t h = txn_hot(t);
+	uint32_t n = area_value(t->area, M_HEAD);
+
+	if (!(h & LENT))
+		return;
+	if (node_valid(t->area, n))
+		give_up(t, node_at(t->area, n)->owner % WHO_MAX, node_at(t->area, n)->class % CLASSES, n);
+	txn_put_hot(t, h & ~LENT);
+}
+
+static void end_loan(int who, struct obj *o)
+{
+	struct txn t;
+
+	txn_begin(&t, &o->area, (uint32_t)who);
+	keep_node(&t);
+	txn_commit(&t);
+}
+
 /* A node to fill, owned by this thread: its first spare, marked as being filled until it is sent. */
 static int fill_begin(int who, uint32_t tag, struct obj *o, uint32_t class, uint32_t *node, uint32_t *outer)
 {
@@ -247,24 +294,15 @@ static int fill_begin(int who, uint32_t tag, struct obj *o, uint32_t class, uint
 				return -ENOMEM;
 			continue;
 		}
+		if (lent(a, *node)) {
+			end_loan(who, o);
+			continue;
+		}
 		set_filling(a, (uint32_t)who, tag, *node);
-		if (area_value(a, cell) == *node) /* no handler has sent it in between */
+		if (area_value(a, cell) == *node && !lent(a, *node)) /* no handler has sent it in between */
 			return 0;
 		set_filling(a, (uint32_t)who, tag, 0);
 	}
-}
-
-/* Entries by which the thread gives up the node that it has filled. */
-static void give_up(struct txn *t, uint32_t who, uint32_t class, uint32_t n)
-{
-	uint32_t at = spare_cell(t->area, who, class), steps = 0;
-
-	if (area_value(t->area, at) != n)
-		at = orphan_cell(t->area, who, class);
-	while (area_value(t->area, at) != n && area_value(t->area, at) && steps++ < 1000)
-		at = node_next(area_value(t->area, at));
-	if (area_value(t->area, at) == n)
-		txn_set(t, at, area_value(t->area, node_next(n)));
 }
 
 /* An orphan, filled, is free again. */
@@ -358,7 +396,7 @@ static void unlink_message(struct txn *t, uint32_t n, uint32_t prev, uint32_t pi
 		txn_set(t, M_TAIL, prev);
 	else
 		txn_set(t, prev ? node_next(prev) : M_HEAD, area_value(a, node_next(n)));
-	txn_put_hot(t, txn_hot(t) - (1ull << 32) - node_at(a, n)->size);
+	txn_put_hot(t, (txn_hot(t) & ~LENT) - MESSAGE - node_at(a, n)->size);
 	txn_set(t, M_RTIME, now_seconds());
 	txn_set(t, M_LRPID, pid);
 }
@@ -367,9 +405,10 @@ static void append_message(struct txn *t, uint32_t n, uint32_t size, uint32_t pi
 {
 	struct area *a = t->area;
 
+	keep_node(t);
 	txn_set(t, QNUM(txn_hot(t)) ? node_next(area_value(a, M_TAIL)) : M_HEAD, n);
 	txn_set(t, M_TAIL, n);
-	txn_put_hot(t, txn_hot(t) + (1ull << 32) + size);
+	txn_put_hot(t, txn_hot(t) + MESSAGE + size);
 	txn_set(t, M_STIME, now_seconds());
 	txn_set(t, M_LSPID, pid);
 }
@@ -458,6 +497,7 @@ static uint32_t plan_step(struct ipc_ns *ns, struct obj *o, struct txn *t, uint3
 	}
 	wait_done(t, head, head + 1, who, error);
 	if (head == M_RHEAD && node && !error) {
+		keep_node(t);
 		unlink_message(t, node, prev, area_who(a, who)->req.pid);
 		txn_set(t, REQ_NODE(a, who), node);
 	}
@@ -571,8 +611,8 @@ static void take_back(struct frame *f, struct txn *t, bool performed)
 	}
 }
 
-/* Try to send the filled node, once. 0 sent, 1 try again, 2 joined the senders, else -errno. */
-static int send_once(struct frame *f, uint32_t node, uint32_t qbytes, bool nowait)
+/* Try to send the filled node, once; lend: it is a spare. 0 sent, 1 try again, 2 joined the senders, else -errno. */
+static int send_once(struct frame *f, uint32_t node, uint32_t qbytes, bool lend, bool nowait)
 {
 	struct area *a = &f->obj->area;
 	uint32_t size = (uint32_t)f->size, class = class_of(size);
@@ -584,8 +624,11 @@ static int send_once(struct frame *f, uint32_t node, uint32_t qbytes, bool nowai
 	if (area_value(a, M_FLAGS) & M_REMOVED)
 		return txn_valid(&t) ? -EIDRM : 1;
 	if (fits(a, size, qbytes)) {
-		give_up(&t, f->who, class, node);
 		append_message(&t, node, size, (uint32_t)f->ns->pid);
+		if (lend && QNUM(t.hot_new) == 1)
+			t.hot_new |= LENT;
+		else
+			give_up(&t, f->who, class, node);
 		if (area_value(a, M_RHEAD))
 			txn_set(&t, M_FLAGS, area_value(a, M_FLAGS) | M_MORE);
 		return txn_commit(&t) ? 0 : 1;
@@ -605,31 +648,41 @@ static int send_once(struct frame *f, uint32_t node, uint32_t qbytes, bool nowai
 	return txn_commit(&t) ? 2 : 1;
 }
 
-int msg_queue_send(struct ipc_ns *ns, int who, struct obj *o, int id, int64_t type, const void *text, uint32_t size,
-		   int flags)
+/*
+ * The shortest way: to an empty queue that nobody waits at, the node that was there last, by the process that sent last
+ * in this second. Then only the hot word changes.
+ */
+static inline bool send_shortest(struct ipc_ns *ns, struct obj *o, uint32_t node, uint32_t size)
+{
+	struct area *a = &o->area;
+	uint64_t x = atomic_load(&a->head->op), h = atomic_load(&a->head->hot);
+
+	if (WHO(x) || QNUM(h) || size > o->size || !o->size || !object_current(ns, o))
+		return false;
+	if (area_value(a, M_FLAGS) | area_value(a, M_RHEAD) | area_value(a, M_SHEAD))
+		return false;
+	if (area_value(a, M_HEAD) != node || area_value(a, M_TAIL) != node ||
+	    area_value(a, M_LSPID) != (uint32_t)ns->pid || area_value(a, M_STIME) != now_seconds())
+		return false;
+	return area_swap_both(a, x, h, OP(SEQ(x) + 1, 0), LENT | MESSAGE | size);
+}
+
+static int send_slow(struct ipc_ns *ns, int who, struct obj *o, int id, uint32_t node, uint32_t outer, uint32_t signals,
+		     int flags)
 {
 	struct frame f = { .ns = ns, .kind = KIND_MSG, .obj = o, .who = (uint32_t)who, .look = look, .take = take_back,
-			   .size = size, .signals = ipc_signals };
+			   .size = node_at(&o->area, node)->size, .signals = signals };
 	struct area *a = &o->area;
-	uint32_t node, outer, qbytes;
-	struct node *n;
+	uint32_t qbytes;
 	int e;
 
-	e = fill_begin(who, ns->tag, o, class_of(size), &node, &outer);
-	if (e)
-		return e;
-	n = node_at(a, node);
-	n->type = type;
-	n->size = size;
-	n->class = class_of(size);
-	memcpy(n->text, text, size);
 	if (!(flags & IPC_NOWAIT))
 		ipc_frame = &f;
 	do {
 		e = object_permit(ns, KIND_MSG, id, &qbytes);
 		e = e < 0 ? -EIDRM : e & MAY_ALTER ? 0 : -EACCES;
 		if (!e)
-			e = send_once(&f, node, qbytes, flags & IPC_NOWAIT);
+			e = send_once(&f, node, qbytes, !outer, flags & IPC_NOWAIT);
 	} while (e == 1);
 	if (!outer)
 		set_filling(a, (uint32_t)who, ns->tag, 0);
@@ -641,6 +694,29 @@ int msg_queue_send(struct ipc_ns *ns, int who, struct obj *o, int id, int64_t ty
 	if (!e && area_value(a, M_FLAGS) & M_MORE)
 		run_cascade(ns, who, o);
 	return e;
+}
+
+int msg_queue_send(struct ipc_ns *ns, int who, struct obj *o, int id, int64_t type, const void *text, uint32_t size,
+		   int flags)
+{
+	uint32_t node, outer, signals = ipc_signals;
+	struct node *n;
+	int e;
+
+	e = fill_begin(who, ns->tag, o, class_of(size), &node, &outer);
+	if (e)
+		return e;
+	n = node_at(&o->area, node);
+	n->type = type;
+	n->size = size;
+	n->class = (uint16_t)class_of(size);
+	n->owner = (uint16_t)who;
+	memcpy(n->text, text, size);
+	if (!outer && send_shortest(ns, o, node, size)) {
+		set_filling(&o->area, (uint32_t)who, ns->tag, 0);
+		return 0;
+	}
+	return send_slow(ns, who, o, id, node, outer, signals, flags);
 }
 
 /* ---- receiving ---- */
@@ -705,8 +781,9 @@ static ssize_t found(struct frame *f, struct txn *t, uint32_t node, uint32_t pre
 	}
 	if (f->msg)
 		memcpy(size <= SMALL ? small : (char *)f->msg + sizeof(long), n->text, size);
+	if (!(txn_hot(t) & LENT)) /* else it stays where it is */
+		free_own(t, f->who, f->ns->tag, node);
 	unlink_message(t, node, prev, (uint32_t)f->ns->pid);
-	free_own(t, f->who, f->ns->tag, node);
 	if (area_value(t->area, M_SHEAD))
 		txn_set(t, M_FLAGS, area_value(t->area, M_FLAGS) | M_MORE);
 	if (!txn_commit(t))
@@ -748,8 +825,38 @@ static ssize_t receive_once(struct frame *f, int64_t type, enum mode mode)
 	return txn_commit(&t) ? JOINED : RETRY;
 }
 
-ssize_t msg_queue_receive(struct ipc_ns *ns, int who, struct obj *o, int id, void *msg, uint64_t size, int64_t type,
-			  int flags)
+/* The shortest way: the only message, of a lent node, by the process that received last in this second. */
+static inline ssize_t receive_shortest(struct ipc_ns *ns, struct obj *o, void *msg, uint64_t size, int64_t type,
+				       int flags)
+{
+	struct area *a = &o->area;
+	uint64_t x = atomic_load(&a->head->op), h = atomic_load(&a->head->hot);
+	uint32_t node = area_value(a, M_HEAD), bytes = CBYTES(h);
+	enum mode mode = find_mode(&type, flags);
+	struct node *n = node_at(a, node);
+	char small[SMALL];
+	int64_t have;
+
+	if (WHO(x) || h >> 32 != (LENT | MESSAGE) >> 32 || bytes > size || !node_valid(a, node) || !msg ||
+	    !object_current(ns, o))
+		return RETRY;
+	if (area_value(a, M_FLAGS) | area_value(a, M_RHEAD) | area_value(a, M_SHEAD))
+		return RETRY;
+	have = __atomic_load_n(&n->type, __ATOMIC_RELAXED);
+	if (mode == NUMBER || !matches(have, type, mode) || area_value(a, M_LRPID) != (uint32_t)ns->pid ||
+	    area_value(a, M_RTIME) != now_seconds())
+		return RETRY;
+	if (bytes > SMALL)
+		return RETRY;
+	memcpy(small, n->text, bytes);
+	if (!area_swap_both(a, x, h, OP(SEQ(x) + 1, 0), 0))
+		return RETRY;
+	copy_out(msg, have, small, bytes);
+	return bytes;
+}
+
+static ssize_t receive_slow(struct ipc_ns *ns, int who, struct obj *o, int id, void *msg, uint64_t size, int64_t type,
+			    int flags)
 {
 	uint32_t signals = ipc_signals;
 	struct gate gate = msg_gate;
@@ -787,6 +894,14 @@ ssize_t msg_queue_receive(struct ipc_ns *ns, int who, struct obj *o, int id, voi
 			run_cascade(ns, who, o);
 		return n;
 	}
+}
+
+ssize_t msg_queue_receive(struct ipc_ns *ns, int who, struct obj *o, int id, void *msg, uint64_t size, int64_t type,
+			  int flags)
+{
+	ssize_t n = receive_shortest(ns, o, msg, size, type, flags);
+
+	return n == RETRY ? receive_slow(ns, who, o, id, msg, size, type, flags) : n;
 }
 
 int msg_queue_stat(struct ipc_ns *ns, int who, struct obj *o, struct msg_stat *st)

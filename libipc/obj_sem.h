@@ -55,7 +55,7 @@ static inline bool sem_set_shortest(struct ipc_ns *ns, struct obj *o, struct sem
 	uint64_t x = atomic_load(&a->head->op), h = atomic_load(&a->head->hot);
 	int value = SEMVAL((uint32_t)h) + s.sem_op, adj = HOT_ADJ(h);
 
-	if (WHO(x) || s.sem_num || (unsigned)value > SEMVMX || !s.sem_op)
+	if (WHO(x) || s.sem_num || (unsigned)value > SEMVMX || !s.sem_op || !object_current(ns, o))
 		return false;
 	if (area_value(a, S_FLAGS) | area_value(a, S_AHEAD) | area_value(a, S_ZHEAD))
 		return false;

@@ -254,7 +254,8 @@ static void audit(void)
 	orphans = 0;
 	for (uint32_t c = 0; c < CLASSES; c++)
 		mark_list(a, M_FREE + c, (int)c, UINT32_MAX, "free");
-	mark_list(a, M_HEAD, -1, QNUM(atomic_load(&a->head->hot)), "queue");
+	if (!(atomic_load(&a->head->hot) & LENT)) /* a node that is lent is a spare */
+		mark_list(a, M_HEAD, -1, QNUM(atomic_load(&a->head->hot)), "queue");
 	for (uint32_t w = 1; w < atomic_load(&step_ns->slots->who_high); w++) {
 		for (uint32_t c = 0; c < CLASSES; c++) {
 			mark_list(a, spare_cell(a, w, c), (int)c, UINT32_MAX, "spares");
