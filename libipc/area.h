@@ -44,8 +44,9 @@ struct area_head {
 	uint8_t pad0[16];
 	_Atomic uint64_t op; /* {seq:48, who:16}; a cache line of its own */
 	_Atomic uint64_t hot; /* what changes most: the kind of object decides what it is */
-	uint8_t pad1[48];
+	cell_t cell[6]; /* the first cells, in the same cache line: for what short calls look at */
 };
+#define AREA_CELLS (offsetof(struct area_head, cell) / 8)
 
 struct entry {
 	uint32_t cell; /* byte offset / 8 */

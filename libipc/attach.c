@@ -38,8 +38,9 @@ int attach_add(struct ipc_ns *ns, int who, uint32_t tag, int id, pid_t pid, uint
 	struct txn t;
 	int e;
 
-	if (file_fence(area_cell(&ns->reg, head), 8))
+	if (ns->att_tag != tag && file_fence(area_cell(&ns->reg, head), 8))
 		return -ENOMEM;
+	ns->att_tag = tag;
 	do {
 		txn_begin(&t, &ns->reg, (uint32_t)who);
 		e = segment_in(&t, id, &r) ? take_record(ns, &t, record) : -EIDRM;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "inspect.h"
+#include "obj_sem.h"
 #include "registry.h"
 #include "slot.h"
 
@@ -154,9 +155,6 @@ int inspect_waiters(struct ipc_ns *ns, int who, enum kind kind, int id, struct i
 	return n;
 }
 
-/* The layout of a set's cells, as obj_sem.c has it. */
-enum { SEM_UNDO_HIGH = 23, SEM_FIRST = 32 };
-
 /* A row's adjustment for semaphore i; for the first one it may be in the hot word. */
 static int16_t adjustment(uint32_t row, uint32_t i, uint32_t have, uint32_t value, uint64_t hot)
 {
@@ -181,9 +179,9 @@ int inspect_undo(struct ipc_ns *ns, int who, int id, struct inspect_undo *out, i
 	nsems = o->area.head->count;
 	width = nsems + 1;
 	hot = atomic_load(&o->area.head->hot);
-	rows = area_value(&o->area, SEM_UNDO_HIGH);
+	rows = area_value(&o->area, S_UHIGH);
 	rows = rows < WHO_MAX ? rows : WHO_MAX;
-	cell = read_part(o, fd, 8ull * SEM_FIRST, 8ull * (2ull * nsems + (uint64_t)rows * width));
+	cell = read_part(o, fd, 8ull * S_FIRST, 8ull * (2ull * nsems + (uint64_t)rows * width));
 	close(fd);
 	if (!cell)
 		return -ENOMEM;

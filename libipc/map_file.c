@@ -2,7 +2,7 @@
 /* The `file` mapping driver: an object's memory is a file of the namespace directory. Descriptors live for one call. */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -15,9 +15,14 @@
 
 int file_path(const struct ipc_ns *ns, char *out, size_t size, const char *name)
 {
-	int n = snprintf(out, size, "%s/%s", ns->dir, name);
+	size_t dir = strlen(ns->dir), length = strlen(name);
 
-	return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
+	if (dir + 1 + length >= size)
+		return -ENAMETOOLONG;
+	memcpy(out, ns->dir, dir);
+	out[dir] = '/';
+	memcpy(out + dir + 1, name, length + 1);
+	return 0;
 }
 
 /* A new file of that size (holes); an existing one is an error, or with replace goes first. */
@@ -73,7 +78,11 @@ void object_name(char *out, enum kind kind, int file)
 {
 	static const char *const prefix[KINDS] = { "shm", "sem", "msg" };
 
-	snprintf(out, 24, "%s-%08x", prefix[kind], (unsigned)file);
+	memcpy(out, prefix[kind], 3);
+	out[3] = '-';
+	for (int i = 0; i < 8; i++)
+		out[4 + i] = "0123456789abcdef"[(unsigned)file >> (28 - 4 * i) & 15];
+	out[12] = 0;
 }
 
 /*

@@ -25,18 +25,19 @@ enum kind { KIND_SHM, KIND_SEM, KIND_MSG, KINDS };
 
 /* A semaphore set or message queue that this process has mapped. */
 struct obj {
-	struct area area;
+	/* The first cache line is all that short calls look at. */
 	_Atomic uint32_t opened; /* id + 1 when the rest is valid */
 	_Atomic int32_t undo;    /* this process's undo row, or -1 */
 	uint32_t tag;            /* slot tag for which undo and touched are true */
-	uint32_t file;           /* number in the file's name */
-	_Atomic uint16_t touched[16]; /* who / 4 + 1: who blocks that have memory */
 	/* What the registry said at `seen`, its op word, to a process with these credentials. */
-	_Atomic uint64_t seen;
 	uint32_t seen_creds;
+	_Atomic uint64_t seen;
 	uint32_t granted; /* MAY_READ, MAY_ALTER */
 	uint32_t size;    /* the row's: semaphores, or bytes of a queue */
-};
+	struct area area;
+	_Atomic uint16_t touched[16]; /* who / 4 + 1: who blocks that have memory */
+	uint32_t file;                /* number in the file's name */
+} __attribute__((aligned(64)));
 
 struct attachment {
 	char *addr; /* NULL: free */
@@ -77,6 +78,7 @@ struct ipc_ns {
 	struct obj *obj[KINDS];
 	struct attachment *att;
 	uint32_t att_count, att_room;
+	uint32_t att_tag; /* slot whose list of attachments has memory */
 	_Atomic uint32_t threads; /* who numbers of this process */
 	uint32_t generation;      /* of this open, to tell a thread's cached who */
 	struct store *store;
@@ -174,7 +176,7 @@ static inline bool object_current(struct ipc_ns *ns, const struct obj *o)
 static inline bool object_ready(struct ipc_ns *ns, const struct obj *o, int id, uint32_t want)
 {
 	return atomic_load_explicit(&o->opened, memory_order_acquire) == (uint32_t)id + 1 && o->tag == ns->tag &&
-	       atomic_load_explicit(ns->wiped, memory_order_relaxed) && o->seen_creds == atomic_load_explicit(&creds_generation, memory_order_relaxed) && o->granted & want;
+	       atomic_load_explicit(ns->wiped, memory_order_relaxed) && o->seen_creds == atomic_load_explicit(&creds_generation, memory_order_relaxed) && (o->granted & want);
 }
 
 /* The object, mapped, with memory under this thread's who block; 0 or -errno. */

@@ -31,8 +31,8 @@
 #include "wait.h"
 
 #define CLASSES 10
-enum { M_FLAGS = 16, M_LSPID, M_LRPID, M_STIME, M_RTIME, M_CTIME, M_HEAD, M_TAIL, M_RHEAD, M_RTAIL,
-       M_SHEAD, M_STAIL, M_END, M_FREE, M_GATE = M_FREE + CLASSES };
+enum { M_FLAGS = AREA_CELLS, M_HEAD, M_TAIL, M_RHEAD, M_SHEAD, M_LSPID, /* and the rest, in other cache lines: */
+       M_STIME, M_LRPID, M_RTIME, M_CTIME, M_RTAIL, M_STAIL, M_GATE, M_END, M_FREE };
 enum { M_REMOVED = 1, M_MORE = 2, M_EXPUNGE = 4 };
 #define AGAIN 0xfff /* a receiver must look again */
 #define UNIT 64
@@ -460,6 +460,11 @@ static uint32_t first_sender(struct txn *t, uint32_t qbytes)
 	return 0;
 }
 
+static uint32_t tail_of(uint32_t head)
+{
+	return head == M_RHEAD ? M_RTAIL : M_STAIL;
+}
+
 /* Entries that end the request of somebody who is not there any more. */
 static void drop_request(struct txn *t, uint32_t head, uint32_t who)
 {
@@ -467,7 +472,7 @@ static void drop_request(struct txn *t, uint32_t head, uint32_t who)
 	uint32_t node = area_value(a, REQ_NODE(a, who));
 
 	txn_set(t, REQ_STATE(a, who), STATE(STATE_TURN(area_value(a, REQ_STATE(a, who))), 0, REQ_NONE));
-	list_remove(t, head, head + 1, who);
+	list_remove(t, head, tail_of(head), who);
 	if (node) {
 		txn_set(t, REQ_NODE(a, who), 0);
 		free_node(t, node);
@@ -495,7 +500,7 @@ static uint32_t plan_step(struct ipc_ns *ns, struct obj *o, struct txn *t, uint3
 		drop_request(t, head, who);
 		return who;
 	}
-	wait_done(t, head, head + 1, who, error);
+	wait_done(t, head, tail_of(head), who, error);
 	if (head == M_RHEAD && node && !error) {
 		keep_node(t);
 		unlink_message(t, node, prev, area_who(a, who)->req.pid);

@@ -590,7 +590,7 @@ static int join(struct frame *f, struct txn *t, const struct sem_req *r)
 {
 	fill_request(f->obj, f->who, r);
 	f->head = is_alter(r->sops, r->nsops) ? S_AHEAD : S_ZHEAD;
-	f->tail = f->head + 1;
+	f->tail = f->head == S_AHEAD ? S_ATAIL : S_ZTAIL;
 	txn_set(t, REQ_NODE(t->area, f->who), r->blocked);
 	wait_join(f, t);
 	return txn_commit(t) ? 0 : 1;

@@ -13,11 +13,12 @@
 #define SEMOPM_MAX 1024
 
 /* Cells of a set, by index; semaphore by semaphore from S_FIRST on, then the undo rows (obj_sem.c). */
-enum { S_FLAGS = 16, S_OTIME, S_CTIME, S_AHEAD, S_ATAIL, S_ZHEAD, S_ZTAIL, S_UHIGH, S_GATE, S_FIRST = 32 };
+enum { S_FLAGS = AREA_CELLS, S_OTIME, S_AHEAD, S_ZHEAD, S_UHIGH, S_PID, /* and the rest, in other cache lines: */
+       S_CTIME, S_ATAIL, S_ZTAIL, S_GATE, S_FIRST = 20 };
 enum { S_REMOVED = 1, S_MORE = 2, S_ZERO = 4 }; /* S_ZERO: a semaphore is 0 that was changed */
 
-#define VAL(num) (S_FIRST + 2 * (num)) /* not of the first one */
-#define PID(num) (S_FIRST + 2 * (num) + 1)
+#define VAL(num) (S_FIRST + 2 * (num)) /* not of the first one, whose pid is in the first line too */
+#define PID(num) ((num) ? S_FIRST + 2 * (num) + 1 : S_PID)
 #define SEMVAL(v) ((int)((v) & 0xffff))
 #define EPOCH(v) ((v) >> 16)
 #define PACK(value, epoch) (((uint32_t)(value) & 0xffff) | (uint32_t)(epoch) << 16)

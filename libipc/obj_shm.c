@@ -154,7 +154,6 @@ void shm_unmapped(struct ipc_ns *ns, const void *addr, size_t length)
 static int map_segment(struct ipc_ns *ns, const struct row *r, uintptr_t addr, int how, int flags, void **at)
 {
 	int prot = PROT_READ | (flags & SHM_RDONLY ? 0 : PROT_WRITE) | (flags & SHM_EXEC ? PROT_EXEC : 0);
-	struct stat st;
 	char name[24];
 	int fd, e = 0;
 
@@ -162,7 +161,7 @@ static int map_segment(struct ipc_ns *ns, const struct row *r, uintptr_t addr, i
 	fd = file_open(ns, name, flags & SHM_RDONLY ? O_RDONLY : O_RDWR);
 	if (fd < 0)
 		return fd == -ENOENT ? -EIDRM : fd;
-	if (fstat(fd, &st) || (uint64_t)st.st_size < row_size(r)) {
+	if (lseek(fd, 0, SEEK_END) < (off_t)row_size(r)) {
 		close(fd);
 		fprintf(stderr, "libipc: %s/%s was shortened; it is left as it is\n", ns->dir, name);
 		return -EIDRM;
