@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * msgsnd and msgrcv, stepped through (t/lib/step.h): at once, waking a sleeper, sleeping; killed, stopped, interrupted
- * at each instruction. Others then at once find a consistent queue and can do everything on it; every message comes
+ * msgsnd and msgrcv, stepped through (t/lib/step.h): at once, waking a sleeper, sleeping, to and from a queue that is
+ * empty but for it; killed, stopped, interrupted at each instruction. Others then at once find a consistent queue and can do everything on it; every message comes
  * once and whole, but for the one in the call of a victim that was killed; every node of the queue's memory is in
  * exactly one place.
  */
@@ -218,15 +218,19 @@ static bool peer_waits(void)
 
 static const char *map[1 << 20];
 static unsigned orphans;
+static char wrong[200]; /* what is the matter in this look */
 
 static void mark(const struct area *a, uint32_t n, uint32_t class, const char *where)
 {
 	uint32_t first = (PAGE + (uint64_t)WHO_SIZE * WHO_MAX) / UNIT, end = area_value(a, M_END);
 	uint32_t units = class_bytes(class % CLASSES) / UNIT;
 
-	step_check(n >= first && n + units <= end, "node %u of class %u (%s) is no node", n, class, where);
+	if (n < first || n + units > end)
+		snprintf(wrong, sizeof wrong, "node %u of class %u (%s) is no node", n, class, where);
 	for (uint32_t i = n; n >= first && i < n + units && i < end; i++) {
-		step_check(!map[i - first], "node %u of class %u (%s) is also in %s", n, class, where, map[i - first]);
+		if (map[i - first])
+			snprintf(wrong, sizeof wrong, "node %u of class %u (%s) is also in %s", n, class, where,
+				 map[i - first]);
 		map[i - first] = where;
 	}
 }
@@ -241,12 +245,11 @@ static uint32_t mark_list(const struct area *a, uint32_t head, int class, uint32
 	return i;
 }
 
-static void audit(void)
+static void audit_once(const struct area *a)
 {
-	struct area *a = &object()->area;
 	uint32_t lost = 0, units;
 
-	area_idle(a);
+	*wrong = 0;
 	units = area_value(a, M_END) - (PAGE + WHO_SIZE * WHO_MAX) / UNIT;
 	if (units > sizeof map / sizeof *map)
 		bail_out("the queue's memory has grown without end");
@@ -265,7 +268,21 @@ static void audit(void)
 	}
 	for (uint32_t i = 0; i < units; i++)
 		lost += !map[i];
-	step_check(!lost, "%u units of %u are lost", lost, units);
+	if (lost && !*wrong)
+		snprintf(wrong, sizeof wrong, "%u units of %u are lost", lost, units);
+}
+
+/* In one state: the peer may be about to take its message. */
+static void audit(void)
+{
+	struct area *a = &object()->area;
+	uint64_t x;
+
+	do {
+		x = area_idle(a);
+		audit_once(a);
+	} while (!area_unmoved(a, x));
+	step_check(!*wrong, "%s", wrong);
 }
 
 /* ---- what happened ---- */
@@ -322,6 +339,8 @@ static void after(void)
 {
 	int lost = 0;
 
+	if (random() % 2) /* what it has left is settled first, or what it has sent is received */
+		slots_sweep(step_ns, ns_enter(step_ns));
 	see_all();
 	if (with_peer)
 		peer_after();
@@ -408,6 +427,43 @@ static void receive_sleeping(void)
 	prepare(true, 0, false, false);
 }
 
+/* To an empty queue: the node is lent, or more of the queue changes, when others have used it since. */
+static void send_first(void)
+{
+	prepare(false, 0, false, false);
+}
+
+static void send_shortest_way(void)
+{
+	prepare(false, 0, false, false);
+	size = LITTLE;
+}
+
+static void used_by_others(void)
+{
+	send_one(4);
+	receive_one(4);
+}
+
+static void receive_only(void)
+{
+	prepare(true, 0, false, false);
+	size = LARGE;
+	victim_type = 0;
+	handler_sends = true;
+}
+
+static void receive_shortest_way(void)
+{
+	receive_only();
+	size = LITTLE;
+}
+
+static void only_message(void)
+{
+	send_one(4);
+}
+
 static void agent(void)
 {
 	if (receives)
@@ -416,13 +472,33 @@ static void agent(void)
 		receive_one(0);
 }
 
+/* A message of another type comes and goes, where there is room for it. */
+static void meanwhile(void)
+{
+	uint64_t s = 0;
+
+	queued();
+	if (!put(5, 0, IPC_NOWAIT))
+		step_check(!get(5, IPC_NOWAIT, &s), "a message of type 5 has gone: errno %d", errno);
+	else
+		step_check(errno == EAGAIN, "msgsnd: errno %d", errno);
+	audit();
+}
+
+#define SIDES .warm = warm, .call = call, .tell = tell, .handler = handler, .stopped = stopped, .after = after, \
+	.meanwhile = meanwhile
+
 static const struct step_scene scenes[] = {
-	{ "msgsnd at once", send_at_once, warm, call, tell, handler, NULL, NULL, stopped, after },
-	{ "msgsnd waking a receiver", send_waking, warm, call, tell, handler, NULL, NULL, stopped, after },
-	{ "msgsnd sleeping", send_sleeping, warm, call, tell, handler, agent, victim_waits, stopped, after },
-	{ "msgrcv at once", receive_at_once, warm, call, tell, handler, NULL, NULL, stopped, after },
-	{ "msgrcv waking a sender", receive_waking, warm, call, tell, handler, NULL, NULL, stopped, after },
-	{ "msgrcv sleeping", receive_sleeping, warm, call, tell, handler, agent, victim_waits, stopped, after },
+	{ .name = "msgsnd at once", .prepare = send_at_once, SIDES },
+	{ .name = "msgsnd waking a receiver", .prepare = send_waking, SIDES },
+	{ .name = "msgsnd sleeping", .prepare = send_sleeping, .agent = agent, .waits = victim_waits, SIDES },
+	{ .name = "msgrcv at once", .prepare = receive_at_once, SIDES },
+	{ .name = "msgrcv waking a sender", .prepare = receive_waking, SIDES },
+	{ .name = "msgrcv sleeping", .prepare = receive_sleeping, .agent = agent, .waits = victim_waits, SIDES },
+	{ .name = "msgsnd, the shortest way", .prepare = send_shortest_way, SIDES },
+	{ .name = "msgsnd to an empty queue", .prepare = send_first, .ready = used_by_others, SIDES },
+	{ .name = "msgrcv, the shortest way", .prepare = receive_shortest_way, .ready = only_message, SIDES },
+	{ .name = "msgrcv of the only message", .prepare = receive_only, .ready = only_message, SIDES },
 };
 
 int main(void)
@@ -431,8 +507,8 @@ int main(void)
 	queue = ipc_msgget(step_ns, IPC_PRIVATE, 0600);
 	succeeds(queue, "a queue");
 	step_peer_start(peer);
-	for (int i = 0; i < 6; i++)
-		step_scene(&scenes[i], step_every(20));
+	for (size_t i = 0; i < sizeof scenes / sizeof *scenes; i++)
+		step_scene(&scenes[i], step_every(10));
 	step_peer_end();
 	step_all_free();
 	ok(orphans < 20, "nodes of interrupted calls come back (%u left)", orphans);
