@@ -374,6 +374,19 @@ static int version_error(const struct ipc_ns *ns, const char *name, uint32_t ver
 		       ns->dir, name, version, AREA_VERSION);
 }
 
+/* Are its numbers possible, and is there memory for what they count? A copy of the file may have lost some. */
+static int check_slots(const struct ipc_ns *ns)
+{
+	uint32_t high = atomic_load(&ns->slots->high), whos = atomic_load(&ns->slots->who_high);
+
+	if (high > WHO_MAX || whos > WHO_MAX)
+		return ns_fail(-EUCLEAN, "%s/slots has impossible numbers (%u, %u)", ns->dir, high, whos);
+	if ((high && file_fence(ns->slots->row, high * sizeof(struct slot_row))) ||
+	    (whos && file_fence((void *)ns->slots->who, whos * sizeof ns->slots->who[0])))
+		return ns_fail(-ENOSPC, "no room for %s/slots", ns->dir);
+	return 0;
+}
+
 static int map_slots(struct ipc_ns *ns)
 {
 	void *p;
@@ -382,11 +395,14 @@ static int map_slots(struct ipc_ns *ns)
 	if (e)
 		return e;
 	ns->slots = p;
-	if (ns->slots->magic == SLOTS_MAGIC && ns->slots->version == SLOTS_VERSION)
-		return 0;
-	e = ns->slots->magic == SLOTS_MAGIC ? version_error(ns, "slots", ns->slots->version) :
-					      ns_fail(-EUCLEAN, "%s/slots is not a slot table", ns->dir);
-	munmap(p, sizeof(struct slots));
+	if (ns->slots->magic != SLOTS_MAGIC)
+		e = ns_fail(-EUCLEAN, "%s/slots is not a slot table", ns->dir);
+	else if (ns->slots->version != SLOTS_VERSION)
+		e = version_error(ns, "slots", ns->slots->version);
+	else
+		e = check_slots(ns);
+	if (e)
+		munmap(p, sizeof(struct slots));
 	return e;
 }
 
@@ -400,11 +416,14 @@ static int map_registry(struct ipc_ns *ns, const char *name)
 		return e;
 	h = p;
 	ns->reg = (struct area){ .head = h, .length = REG_LENGTH, .who_at = REG_WHO_AT };
-	if (h->magic == AREA_MAGIC && h->kind == AREA_REGISTRY && h->version == AREA_VERSION)
-		return 0;
-	e = h->magic == AREA_MAGIC && h->version != AREA_VERSION ? version_error(ns, name, h->version) :
-		ns_fail(-EUCLEAN, "%s/%s is not a registry", ns->dir, name);
-	munmap(p, REG_LENGTH);
+	if (h->magic == AREA_MAGIC && h->version != AREA_VERSION)
+		e = version_error(ns, name, h->version);
+	else if (h->magic != AREA_MAGIC || h->kind != AREA_REGISTRY)
+		e = ns_fail(-EUCLEAN, "%s/%s is not a registry", ns->dir, name);
+	else
+		e = registry_check(ns, name);
+	if (e)
+		munmap(p, REG_LENGTH);
 	return e;
 }
 

@@ -139,6 +139,9 @@ int object_create(struct ipc_ns *ns, enum kind kind, uint64_t size, uint64_t fir
 void object_made(struct ipc_ns *ns);
 void object_removing(struct ipc_ns *ns, enum kind kind, uint32_t file);
 
+/* It has been set aside: say so, once. Async-signal-safe. */
+void object_damaged(struct ipc_ns *ns, enum kind kind, const struct obj *o);
+
 enum { MAY_READ = 1, MAY_ALTER = 2 };
 int object_permit_slow(struct ipc_ns *ns, enum kind kind, int id, struct obj *o);
 

@@ -42,7 +42,7 @@ enum row_cell { R_STATE, R_KEY, R_MODE, R_UID, R_GID, R_CUID, R_CGID, R_SIZE, R_
 #define ROW_SAVED_CELLS R_VERSION /* the first ones are what the store keeps */
 enum { ROW_FREE, ROW_USED, ROW_DEST };
 #define ROW_STATE(v) ((v) & 0xff)
-#define ROW_SEQ(v) ((v) >> 8)
+#define ROW_SEQ(v) ((v) >> 8 & (INT32_MAX / IPCMNI))
 #define DNEXT_END 0xffffffffu
 
 #define ATT_MAX 262144u
@@ -59,6 +59,21 @@ enum { A_SEG, A_COUNT, A_NEXT, ATT_CELLS }; /* row index + 1 of the segment; map
 static inline uint32_t row_cell(enum kind kind, uint32_t index, enum row_cell c)
 {
 	return (uint32_t)(REG_ROWS_AT / 8) + (kind * IPCMNI + index) * ROW_CELLS + c;
+}
+
+/* Rows of indexes never used may have no memory: reading one would take some, and there may be none. */
+static inline uint32_t rows_high(const struct area *reg, enum kind kind)
+{
+	uint32_t high = area_value(reg, G_HIGH + kind);
+
+	return high < IPCMNI ? high : IPCMNI;
+}
+
+static inline uint32_t att_high(const struct area *reg)
+{
+	uint32_t high = area_value(reg, G_ATT_HIGH);
+
+	return high < ATT_MAX ? high : ATT_MAX;
 }
 
 static inline uint32_t att_head(uint32_t slot)
@@ -110,5 +125,7 @@ void row_free_entries(struct txn *t, const struct row *r);
 uint32_t registry_max_index(struct ipc_ns *ns, enum kind kind, uint32_t *in_use);
 
 int registry_init(struct ipc_ns *ns);
+/* Of a registry just mapped: are its numbers possible, and is there memory for what they count? */
+int registry_check(struct ipc_ns *ns, const char *name);
 
 #endif
