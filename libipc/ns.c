@@ -22,6 +22,7 @@
 
 #include "../persist/store.h"
 #include "attach.h"
+#include "users.h"
 #include "wait.h"
 
 struct ipc_ns *ns_list;
@@ -287,8 +288,10 @@ int ns_enter_slow(struct ipc_ns *ns)
 		e = enter_process(ns, cloned);
 	if (!e)
 		e = enter_thread(ns);
-	if (first && e > 0 && area_value(&ns->reg, G_DIRTY))
-		registry_sync(ns, e); /* what a dead one had not saved: it is about to be seen */
+	if (first && e > 0 && registry_unsaved(ns)) { /* by one that died: it is about to be seen */
+		store_hurry(ns->store);
+		registry_sync(ns, e);
+	}
 	cold_leave(ns, &c);
 	return e;
 }
@@ -752,10 +755,69 @@ int ns_open(const char *dir, int create, struct ipc_ns **out)
 	return 0;
 }
 
+/* Is there another process? */
+static bool others(struct ipc_ns *ns)
+{
+	uint32_t high = slots_high(ns), self = atomic_load(&ns->slot);
+
+	for (uint32_t s = 1; s < high; s++)
+		if (s != self && slot_alive(ns, TAG(s, WORD_GEN(atomic_load(&ns->slots->row[s].word)))))
+			return true;
+	return false;
+}
+
+/* What attaching and detaching have changed is saved with the next change of anything; or by the last one to leave. */
+static void save_last(struct ipc_ns *ns)
+{
+	const char *name = strrchr(ns->dir, '/') + 1;
+	int who;
+
+	if (!atomic_load(ns->wiped) || !atomic_load(&ns->slot) || !registry_unsaved(ns) || ns->anonymous ||
+	    users_is_private(name) || others(ns))
+		return;
+	who = ns_enter(ns);
+	if (who > 0)
+		registry_sync(ns, who);
+}
+
+/* exit(3). Other threads may be anywhere, so nothing is waited for. */
+__attribute__((destructor)) static void leave(void)
+{
+	struct cold c;
+
+	quiet(&c);
+	if (!pthread_mutex_trylock(&list_lock)) {
+		for (struct ipc_ns *ns = ns_list; ns; ns = ns->next)
+			if (!pthread_mutex_trylock(&ns->cold)) {
+				save_last(ns);
+				pthread_mutex_unlock(&ns->cold);
+			}
+		pthread_mutex_unlock(&list_lock);
+	}
+	loud(&c);
+}
+
+/* What is attached stays mapped, and does not count any more. */
+static void leave_segments(struct ipc_ns *ns)
+{
+	int who = atomic_load(&ns->slot) ? ns_enter(ns) : 0;
+
+	for (uint32_t i = 0; i < ns->att_count && who > 0; i++)
+		if (ns->att[i].addr)
+			attach_drop(ns, who, ns->tag, ns->att[i].record, ns->pid);
+	if (ns->att)
+		munmap(ns->att, ns->att_room * sizeof *ns->att);
+}
+
 void ns_close(struct ipc_ns *ns)
 {
+	struct cold c;
 	void *alone;
 
+	cold_enter(ns, &c);
+	leave_segments(ns);
+	save_last(ns);
+	cold_leave(ns, &c);
 	pthread_mutex_lock(&list_lock);
 	for (struct ipc_ns **p = &ns_list; *p; p = &(*p)->next)
 		if (*p == ns) {

@@ -132,21 +132,18 @@ uint64_t registry_limit(struct ipc_ns *ns, enum limit l)
 int registry_set_limit(struct ipc_ns *ns, int who, enum limit l, uint64_t value)
 {
 	struct txn t;
-	int e;
 
 	if (value > limit_info[l].max)
 		return -EINVAL;
 	do {
 		txn_begin(&t, &ns->reg, (uint32_t)who);
+		uint32_t changes = area_value(&ns->reg, G_LIMITS_DIRTY) + 1;
+
 		txn_set(&t, G_LIMIT + 2 * l, (uint32_t)value);
 		txn_set(&t, G_LIMIT + 2 * l + 1, (uint32_t)(value >> 32));
+		txn_set(&t, G_LIMITS_DIRTY, changes ? changes : 1);
 	} while (!txn_commit(&t));
-	e = store_lock(ns->store);
-	if (!e) {
-		e = store_put_limit(ns->store, limit_info[l].name, value);
-		e = store_unlock(ns->store, e);
-	}
-	return e;
+	return registry_sync(ns, who);
 }
 
 /* Mark a row changed and put it into the dirty list. */
@@ -434,22 +431,53 @@ static void clean_rows(struct ipc_ns *ns, int who, const struct row *rows, uint3
 	} while (!txn_commit(&t));
 }
 
+static int save_limits(struct ipc_ns *ns)
+{
+	int e = 0;
+
+	for (int l = 0; l < LIMITS && !e; l++)
+		e = store_put_limit(ns->store, limit_info[l].name, registry_limit(ns, (enum limit)l));
+	return e;
+}
+
+static void clean_limits(struct ipc_ns *ns, int who, uint32_t changes)
+{
+	struct txn t;
+
+	do {
+		txn_begin(&t, &ns->reg, (uint32_t)who);
+		if (area_value(&ns->reg, G_LIMITS_DIRTY) == changes)
+			txn_set(&t, G_LIMITS_DIRTY, 0);
+	} while (!txn_commit(&t));
+}
+
+bool registry_unsaved(struct ipc_ns *ns)
+{
+	return area_value(&ns->reg, G_DIRTY) || area_value(&ns->reg, G_LIMITS_DIRTY);
+}
+
 int registry_sync(struct ipc_ns *ns, int who)
 {
 	struct row rows[SYNC_BATCH];
-	uint32_t n, rest;
+	uint32_t n, rest, limits;
 	int e = 0;
 
-	while (!e && dirty_rows(ns, rows, &rest)) {
+	while (!e && (dirty_rows(ns, rows, &rest) || area_value(&ns->reg, G_LIMITS_DIRTY))) {
 		e = store_lock(ns->store);
 		if (e)
 			break;
+		limits = area_value(&ns->reg, G_LIMITS_DIRTY);
 		n = dirty_rows(ns, rows, &rest);
-		e = store_unlock(ns->store, save_rows(ns, rows, n));
+		e = save_rows(ns, rows, n);
+		if (!e && limits)
+			e = save_limits(ns);
+		e = store_unlock(ns->store, e);
 		if (!e && n)
 			clean_rows(ns, who, rows, n, rest);
+		if (!e && limits)
+			clean_limits(ns, who, limits);
 	}
-	return e;
+	return e == -EBUSY ? 0 : e;
 }
 
 uint32_t registry_max_index(struct ipc_ns *ns, enum kind kind, uint32_t *in_use)

@@ -31,6 +31,7 @@ enum {
 	G_ATT_FREE,
 	G_ATT_HIGH,
 	G_READY, /* 1: loaded from the store */
+	G_LIMITS_DIRTY, /* changes of limits that the store does not have yet; 0: none */
 	G_END
 };
 
@@ -117,8 +118,12 @@ int registry_add(struct ipc_ns *ns, int who, struct row *r);
 /* Remove it, or with keep (attached segments) mark it; -EINVAL when it is gone already. */
 int registry_remove(struct ipc_ns *ns, int who, struct row *r, bool keep);
 int registry_set_perm(struct ipc_ns *ns, int who, struct row *r, uid_t uid, gid_t gid, uint32_t mode, uint32_t size);
-/* Bring the store up to date before an answer. */
+/*
+ * Bring the store up to date before an answer. While somebody else keeps the store's lock and does not go on, the answer
+ * goes ahead: he saves what is there when he goes on, and whoever comes first if he dies.
+ */
 int registry_sync(struct ipc_ns *ns, int who);
+bool registry_unsaved(struct ipc_ns *ns);
 
 void row_touch(struct txn *t, enum kind kind, uint32_t index);
 void row_free_entries(struct txn *t, const struct row *r);
