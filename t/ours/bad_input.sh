@@ -263,6 +263,23 @@ chmod 777 "$tmp/public"
 is "a umask of 0777 harms nothing" "$(umask 0777; "${user[@]}" "$IPCRUN" -d "$tmp/public/ns" sh -c 'perl -e "semget(1, 1, 01600) // die 1;
 	semop(semget(1, 0, 0), pack(q(s!3), 0, 5, 010000)) || die 2" && perl -e "print semctl(semget(1, 0, 0), 0, 11, 0) ? q(there) : q(not)"' 2>&1)" there
 
+# A table with room for nobody: every slot, or every thread number, is somebody's.
+for table in slots threads; do
+	fresh
+	perl -e 'my ($file, $table) = @ARGV; open my $f, "+<", $file or die; seek $f, 4096, 0;
+		if ($table eq "threads") { print $f pack("Q", 5) x 16384; exit }
+		for (0 .. 16383) { seek $f, 4096 + 8 * 16384 + 128 * $_, 0; print $f pack "Q", 1 << 32 | 3 }' "$dir/slots" "$table"
+	is "a full table of $table: ENOMEM" "$("$IPCRUN" -d "$dir" perl -e 'print semget(1, 0, 0) // "$!"' 2>&1)" \
+		"Cannot allocate memory"
+done
+
+# Whoever removes a directory has it locked for a moment, and may leave it as it is after all.
+fresh
+is "a namespace that somebody has locked for a moment is waited for" "$(perl -e 'my ($users, @run) = @ARGV;
+	open my $f, "+<", $users or die; fcntl $f, 37, pack("s s x4 q q i x4", 1, 0, 0, 0, 0) or die "$!";	# F_OFD_SETLK
+	my $pid = fork // die; if (!$pid) { exec @run } select undef, undef, undef, 0.3; close $f; wait; print $? >> 8' \
+	"$dir/users" "$IPCRUN" -d "$dir" true 2>&1)" 0
+
 # While somebody uses it, nothing can be made anew.
 fresh
 "$IPCRUN" -d "$dir" perl -e 'semget(1, 0, 0); $| = 1; print "$$\n"; sleep 1000' >"$tmp/pid" &
