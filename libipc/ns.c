@@ -34,6 +34,9 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t thread_key;
 static uint32_t generations;
 
+#define REMOVING_TRIES 200
+#define REMOVING_NS 10000000
+
 /* Note the sentence for people, and return the error. */
 int ns_fail(int error, const char *fmt, ...)
 {
@@ -363,6 +366,7 @@ static int map_file(struct ipc_ns *ns, const char *name, size_t length, void **p
 		close(fd);
 		return ns_fail(-EUCLEAN, "%s/%s has the wrong size (%lld bytes)", ns->dir, name, (long long)st.st_size);
 	}
+	ns->table = st.st_ino;
 	*p = file_map(length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd);
 	close(fd);
 	if (!*p)
@@ -638,10 +642,20 @@ static int map_tables(struct ipc_ns *ns)
 	return e == -ENOENT ? make_registry(ns) : e;
 }
 
+static void unmap_tables(struct ipc_ns *ns)
+{
+	if (ns->users_lock)
+		munmap(ns->users_lock, PAGE);
+	munmap(ns->slots, sizeof *ns->slots);
+	munmap(ns->reg.head, REG_LENGTH);
+	ns->users_lock = NULL;
+}
+
 /* Under the lock file, so that one process makes what all use. */
 static int open_tables(struct ipc_ns *ns)
 {
 	char path[480];
+	struct stat st;
 	int fd, e = file_path(ns, path, sizeof path, "lock");
 
 	if (e)
@@ -656,10 +670,31 @@ static int open_tables(struct ipc_ns *ns)
 	if (!e) {
 		ns->users_lock = hold_lock(ns, "users", F_RDLCK);
 		if (!ns->users_lock)
-			e = ns_fail(-EACCES, "cannot lock %s/users: %s", ns->dir, strerror(errno));
+			e = errno == EAGAIN || errno == ENOENT ? -ESTALE :
+				ns_fail(-EACCES, "cannot lock %s/users: %s", ns->dir, strerror(errno));
+		else if (file_path(ns, path, sizeof path, "registry") || stat(path, &st) || st.st_ino != ns->table)
+			e = -ESTALE;
+		if (e)
+			unmap_tables(ns);
 	}
 	close(fd);
 	return e;
+}
+
+/* While the directory is being removed its last file is locked: a moment later it is gone, or still there after all. */
+static int open_tables_soon(struct ipc_ns *ns, bool create)
+{
+	int e;
+
+	for (int tries = 0; tries < REMOVING_TRIES; tries++) {
+		e = tries ? check_directory(ns->dir, create) : 0;
+		if (!e)
+			e = open_tables(ns);
+		if (e != -ESTALE && !(e == -ENOENT && create))
+			return e;
+		nanosleep(&(struct timespec){ .tv_nsec = REMOVING_NS }, NULL);
+	}
+	return e == -ESTALE ? ns_fail(-EAGAIN, "%s is being removed by somebody, who does not come to the end", ns->dir) : e;
 }
 
 static void *table(size_t bytes)
@@ -742,7 +777,7 @@ int ns_open(const char *dir, int create, struct ipc_ns **out)
 	if (!e)
 		e = allocate(ns);
 	if (!e)
-		e = open_tables(ns);
+		e = open_tables_soon(ns, dir && create);
 	if (e) {
 		munmap(ns, sizeof *ns);
 		return e;

@@ -72,6 +72,7 @@ struct ipc_ns {
 	void *fork_file;       /* the child's, between prepare and parent */
 	uint32_t fork_slot;
 	void *users_lock;
+	ino_t table; /* the file that was mapped last: the registry */
 	pid_t pid;
 	_Atomic uint32_t *wiped; /* 1; 0 in a child of a bare clone */
 	pthread_mutex_t cold;
