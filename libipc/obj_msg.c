@@ -91,12 +91,10 @@ static bool node_valid(const struct area *a, uint32_t n)
 	return n >= FIRST_NODE && n < area_value(a, M_END);
 }
 
-/* So many bytes of text belong to the node, or at least to nodes. */
-static bool text_valid(const struct area *a, uint32_t n, uint32_t size)
+/* So many bytes of text do not leave the room for nodes: all that a short call asks, without another cache line. */
+static bool text_valid(uint32_t n, uint32_t size)
 {
-	uint32_t end = area_value(a, M_END);
-
-	return n >= FIRST_NODE && (uint64_t)n * UNIT + sizeof(struct node) + size <= (uint64_t)end * UNIT && end <= NODES;
+	return n >= FIRST_NODE && (uint64_t)n * UNIT + sizeof(struct node) + size <= MSG_AREA_LENGTH;
 }
 
 static uint32_t spare_cell(const struct area *a, uint32_t who, uint32_t class)
@@ -292,7 +290,7 @@ static int take_orphan(int who, struct obj *o, uint32_t class, uint32_t *node)
 				return -ENOMEM;
 			continue;
 		}
-		if (!text_valid(a, n, text_room(class))) {
+		if (!text_valid(n, text_room(class))) {
 			txn_valid(&t);
 			cut_list(o, who, M_FREE + class);
 			return -ENOMEM;
@@ -374,7 +372,7 @@ static int fill_begin(int who, uint32_t tag, struct obj *o, uint32_t class, uint
 				return -ENOMEM;
 			continue;
 		}
-		if (!text_valid(a, *node, text_room(class))) {
+		if (!text_valid(*node, text_room(class))) {
 			drop_spares(o, who, cell);
 			continue;
 		}
@@ -851,7 +849,7 @@ static void take_message(struct frame *f, struct txn *t, bool performed)
 		return;
 	atomic_store(&f->copying, true);
 	size = n->size < f->size ? n->size : f->size;
-	f->taken = !text_valid(t->area, node, (uint32_t)size) ? -EIDRM : f->msg ? (int)size : -EFAULT;
+	f->taken = !text_valid(node, (uint32_t)size) ? -EIDRM : f->msg ? (int)size : -EFAULT;
 	if (f->taken >= 0)
 		copy_out(f->msg, n->type, n->text, size);
 	txn_set(t, cell, 0);
@@ -879,7 +877,7 @@ static ssize_t found(struct frame *f, struct txn *t, uint32_t node, uint32_t pre
 		return txn_valid(t), RETRY;
 	if (full > f->size && !(f->flags & MSG_NOERROR))
 		return txn_valid(t) ? -E2BIG : RETRY;
-	if (!text_valid(t->area, node, (uint32_t)size)) /* damaged */
+	if (!text_valid(node, (uint32_t)size)) /* damaged */
 		return txn_valid(t) ? -EIDRM : RETRY;
 	if (f->flags & MSG_COPY) {
 		if (full > f->size)
@@ -947,7 +945,7 @@ static inline ssize_t receive_shortest(struct ipc_ns *ns, struct obj *o, void *m
 	char small[SMALL];
 	int64_t have;
 
-	if (WHO(x) || h >> 32 != (LENT | MESSAGE) >> 32 || bytes > size || !text_valid(a, node, bytes) || !msg ||
+	if (WHO(x) || h >> 32 != (LENT | MESSAGE) >> 32 || bytes > size || !text_valid(node, bytes) || !msg ||
 	    !object_current(ns, o))
 		return RETRY;
 	if (area_value(a, M_FLAGS) | area_value(a, M_RHEAD) | area_value(a, M_SHEAD))

@@ -25,7 +25,7 @@ pid=$("${run[@]}" "$attach"' print $$')
 like "the last process to leave by exit saves that it had attached" "$(told)" "^attached sometime detached [a-z]+ $pid \$"
 pid=$("${run[@]}" "$attach"' shmdt($at) // die; print $$')
 is "... and that it had detached" "$(told)" "attached sometime detached sometime $pid "
-"${run[@]}" "$attach"' $| = 1; print $$; shmdt($at); kill 9, $$' >"$tmp/pid" 2>/dev/null
+{ "${run[@]}" "$attach"' $| = 1; print $$; shmdt($at); kill 9, $$' >"$tmp/pid"; } 2>/dev/null
 "$IPCCTL" -d "$dir" ls >/dev/null
 is "what a killed process had not saved, ipcctl saves" "$(told)" "attached sometime detached sometime $(cat "$tmp/pid") "
 "${run[@]}" 'fork // die; '"$attach"' shmdt($at); open my $f, ">>", $ARGV[0]; syswrite $f, "$$\n"; wait' "$tmp/pids"
