@@ -108,10 +108,13 @@ $(B)/model-all.t: Makefile
 build-tests: all $(TESTS) $(WRAPPERS) $(OWN_T)
 
 check: build-tests $(B)/walk-20000.t ## run the tests
-	$(PROVE) $(WRAPPERS) $(OWN_T) t/model/model.sh $(B)/walk-20000.t t/apps/postgresql.sh
+	t/gen_table.py --check
+	$(PROVE) $(WRAPPERS) $(OWN_T) t/model/model.sh $(B)/walk-20000.t $(APPS_T)
 
 check-all: build-tests $(B)/walk-100000.t $(B)/model-all.t ## run the tests with the long sweeps
-	T_STEP=1 $(PROVE) $(WRAPPERS) $(OWN_T) $(B)/model-all.t $(B)/walk-100000.t t/apps/postgresql.sh
+	t/gen_table.py --check
+	T_STEP=1 T_TIMES=10 PG_SOURCE=$(abspath $(B))/postgresql $(PROVE) $(WRAPPERS) $(OWN_T) $(B)/model-all.t \
+		$(B)/walk-100000.t $(APPS_T) t/apps/postgresql-source.sh
 
 # Programs under AddressSanitizer do not get past its runtime when they are traced, filtered or short of address space;
 # those tests are not part of this run.
@@ -144,6 +147,7 @@ install: all ## install to $(DESTDIR)$(PREFIX)
 	install -m 644 $(B)/libipc.a $(DESTDIR)$(PREFIX)/lib/
 	install -m 644 libipc/libipc.h $(DESTDIR)$(PREFIX)/include/
 	for m in $(MAN); do install -D -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
+	[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 
 uninstall: ## remove what install put there
 	rm -f $(TOOLS:$(B)/%=$(DESTDIR)$(PREFIX)/bin/%) $(DESTDIR)$(PREFIX)/include/libipc.h \

@@ -30,7 +30,7 @@ static inline void complete(struct area *a, uint64_t x, const struct entry *list
 		e.old = __atomic_load_n(&list[i].old, __ATOMIC_RELAXED);
 		if (!area_unmoved(a, x))
 			return;
-		if ((uint64_t)e.cell * 8 < a->length)
+		if (e.cell >= AREA_CELLS && (uint64_t)e.cell * 8 < a->length) /* the head is no cell */
 			atomic_compare_exchange_strong(area_cell(a, e.cell), &e.old, tag | e.value);
 	}
 	if (hot)
@@ -46,8 +46,10 @@ void area_help(struct area *a, uint64_t x)
 	uint64_t hot;
 	const struct entry *list;
 
-	if (who >= WHO_MAX)
+	if (who >= WHO_MAX) { /* nobody has that number: nothing to complete */
+		atomic_compare_exchange_strong(&a->head->op, &x, OP(SEQ(x) + 1, 0));
 		return;
+	}
 	count = atomic_load_explicit(&area_who(a, who)->desc.count, memory_order_acquire);
 	hot = __atomic_load_n(&area_who(a, who)->desc.hot, __ATOMIC_RELAXED);
 	list = desc_entries(a, who, count);

@@ -9,6 +9,8 @@ static bool segment_in(struct txn *t, int id, struct row *r)
 {
 	r->kind = KIND_SHM;
 	r->index = ID_INDEX(id);
+	if (r->index >= rows_high(t->area, KIND_SHM))
+		return false;
 	for (int c = 0; c < ROW_CELLS; c++)
 		r->v[c] = area_value(t->area, row_cell(KIND_SHM, r->index, c));
 	return ROW_STATE(r->v[R_STATE]) != ROW_FREE && ROW_SEQ(r->v[R_STATE]) == ID_SEQ(id);
@@ -17,14 +19,14 @@ static bool segment_in(struct txn *t, int id, struct row *r)
 /* A free record: from the free list, or the next that was never used. */
 static int take_record(struct ipc_ns *ns, struct txn *t, uint32_t *record)
 {
-	uint32_t free = area_value(t->area, G_ATT_FREE), high = area_value(t->area, G_ATT_HIGH);
+	uint32_t free = area_value(t->area, G_ATT_FREE), high = att_high(t->area);
 
-	if (free && free <= ATT_MAX) {
+	if (free && free <= high) {
 		*record = free;
 		txn_set(t, G_ATT_FREE, area_value(t->area, att_cell(free - 1, A_NEXT)));
 		return 0;
 	}
-	if (high >= ATT_MAX || file_fence(area_cell(&ns->reg, att_cell(high, 0)), 8 * ATT_CELLS))
+	if (high == ATT_MAX || file_fence(area_cell(&ns->reg, att_cell(high, 0)), 8 * ATT_CELLS))
 		return -ENOMEM;
 	*record = high + 1;
 	txn_set(t, G_ATT_HIGH, high + 1);
@@ -65,14 +67,14 @@ int attach_add(struct ipc_ns *ns, int who, uint32_t tag, int id, pid_t pid, uint
 /* The cell that points at the record in its slot's list; 0 if it is not there. */
 static uint32_t find_record(struct txn *t, uint32_t tag, uint32_t record)
 {
-	uint32_t at = att_head(SLOT_OF(tag));
+	uint32_t at = att_head(SLOT_OF(tag)), high = att_high(t->area);
 
-	for (uint32_t steps = 0; steps < ATT_MAX; steps++) {
+	for (uint32_t steps = 0; steps < high; steps++) {
 		uint32_t next = area_value(t->area, at);
 
 		if (next == record)
 			return at;
-		if (!next || next > ATT_MAX)
+		if (!next || next > high)
 			return 0;
 		at = att_cell(next - 1, A_NEXT);
 	}
@@ -93,7 +95,8 @@ static void drop_entries(struct ipc_ns *ns, struct txn *t, uint32_t link, uint32
 	txn_set(t, G_ATT_FREE, record);
 	if (seg >= IPCMNI || !segment_in(t, (int)(seg + seq * IPCMNI), r))
 		return;
-	txn_set(t, base + R_NATTCH, r->v[R_NATTCH] - 1);
+	if (r->v[R_NATTCH])
+		txn_set(t, base + R_NATTCH, r->v[R_NATTCH] - 1);
 	txn_set(t, base + R_DTIME, now_seconds());
 	txn_set(t, base + R_LPID, (uint32_t)pid);
 	*freed = ROW_STATE(r->v[R_STATE]) == ROW_DEST && r->v[R_NATTCH] == 1;
@@ -141,6 +144,7 @@ void attach_drop_all(struct ipc_ns *ns, int who, uint32_t tag, pid_t pid)
 {
 	uint32_t head = att_head(SLOT_OF(tag));
 	struct slot_row *s = &ns->slots->row[SLOT_OF(tag)];
+	uint32_t steps = 0;
 
 	if (file_fence(area_cell(&ns->reg, head), 8))
 		return;
@@ -153,14 +157,22 @@ void attach_drop_all(struct ipc_ns *ns, int who, uint32_t tag, pid_t pid)
 		uint32_t record = area_value(t.area, head);
 
 		/* Somebody else may have reaped the slot, and given it away, since we asked. */
-		over = !record || record > ATT_MAX || TAG(SLOT_OF(tag), WORD_GEN(atomic_load(&s->word))) != tag;
+		over = !record || TAG(SLOT_OF(tag), WORD_GEN(atomic_load(&s->word))) != tag;
 		if (over) {
 			if (txn_valid(&t))
 				return;
 			continue;
 		}
+		if (record > att_high(t.area) || steps > ATT_MAX) { /* damaged: no list, or one without an end */
+			txn_set(&t, head, 0);
+			txn_commit(&t);
+			continue;
+		}
 		drop_entries(ns, &t, head, record, pid, &r, &freed);
-		if (txn_commit(&t) && freed)
+		if (!txn_commit(&t))
+			continue;
+		steps++;
+		if (freed)
 			free_segment(ns, who, &r);
 	}
 }

@@ -18,12 +18,13 @@
 
 /* ---- segments ---- */
 
-/* Mappings of one slot: the records of its list that name the segment. */
-static uint32_t mappings(struct ipc_ns *ns, uint32_t slot, uint32_t index, uint32_t seq, uint64_t x)
+/* Mappings of one slot: the records of its list that name the segment. All lists together have no more than all records. */
+static uint32_t mappings(struct ipc_ns *ns, uint32_t slot, uint32_t index, uint32_t seq, uint64_t x,
+			 uint32_t *steps)
 {
-	uint32_t record = area_value(&ns->reg, att_head(slot)), n = 0;
+	uint32_t record = area_value(&ns->reg, att_head(slot)), high = att_high(&ns->reg), n = 0;
 
-	for (uint32_t steps = 0; record && record <= ATT_MAX && steps < ATT_MAX; steps++) {
+	for (; record && record <= high && *steps < high; ++*steps) {
 		n += area_value(&ns->reg, att_cell(record - 1, A_SEG)) == index + 1 &&
 		     area_value(&ns->reg, att_cell(record - 1, A_COUNT)) == seq;
 		record = area_value(&ns->reg, att_cell(record - 1, A_NEXT));
@@ -35,17 +36,19 @@ static uint32_t mappings(struct ipc_ns *ns, uint32_t slot, uint32_t index, uint3
 
 int inspect_attached(struct ipc_ns *ns, int id, struct inspect_attached *out, int room)
 {
-	uint32_t high = atomic_load(&ns->slots->high);
+	uint32_t high = slots_high(ns);
 	int n = 0;
 	uint64_t x;
 
 	if (file_fence(area_cell(&ns->reg, att_head(0)), 8ull * high))
 		return -ENOMEM;
 	for (int tries = 0; tries < TRIES; tries++) {
+		uint32_t steps = 0;
+
 		n = 0;
 		x = area_idle(&ns->reg);
 		for (uint32_t slot = 1; slot < high && slot < WHO_MAX; slot++) {
-			uint32_t m = mappings(ns, slot, ID_INDEX(id), ID_SEQ(id), x);
+			uint32_t m = mappings(ns, slot, ID_INDEX(id), ID_SEQ(id), x, &steps);
 			uint64_t word = atomic_load(&ns->slots->row[slot].word);
 
 			if (m && n < room)
@@ -128,7 +131,7 @@ static void describe(const struct request *q, struct inspect_waiter *w)
 /* In the order of the lists: from each request that nobody precedes, along `next`. */
 int inspect_waiters(struct ipc_ns *ns, int who, enum kind kind, int id, struct inspect_waiter *out, int room)
 {
-	uint32_t high = atomic_load(&ns->slots->who_high);
+	uint32_t high = whos_high(ns);
 	struct obj *o;
 	char *blocks;
 	int fd = open_file(ns, kind, who, id, &o), n = 0;
@@ -140,9 +143,10 @@ int inspect_waiters(struct ipc_ns *ns, int who, enum kind kind, int id, struct i
 	if (!blocks)
 		return -ENOMEM;
 	for (uint32_t head = 1; head < high; head++) {
-		if (!is_waiting(request_of(blocks, head)) || cell_value(&request_of(blocks, head)->prev))
+		if ((uint32_t)n >= high || !is_waiting(request_of(blocks, head)) ||
+		    cell_value(&request_of(blocks, head)->prev))
 			continue;
-		for (uint32_t w = head, steps = 0; w && w < high && steps < high; steps++) {
+		for (uint32_t w = head; w && w < high && (uint32_t)n < high; ) {
 			const struct request *q = request_of(blocks, w);
 
 			if (n < room)
@@ -166,39 +170,62 @@ static int16_t adjustment(uint32_t row, uint32_t i, uint32_t have, uint32_t valu
 	return have >> 16 == value >> 16 ? (int16_t)have : 0;
 }
 
+/* The pending adjustments of one undo row. */
+static int row_undo(struct ipc_ns *ns, struct obj *o, uint32_t row, const cell_t *u, const cell_t *value,
+		    struct inspect_undo *out, int room, int n)
+{
+	uint64_t hot = atomic_load(&o->area.head->hot);
+	uint32_t nsems = o->area.head->count;
+
+	for (uint32_t i = 0; i < nsems; i++) {
+		int16_t adjust = adjustment(row, i, cell_value(&u[i + 1]), cell_value(&value[2 * i]), hot);
+
+		if (!adjust)
+			continue;
+		if (n < room)
+			out[n] = (struct inspect_undo){ slot_pid(ns, cell_value(&u[0])), i, adjust };
+		n++;
+	}
+	return n;
+}
+
+/* Rows one by one: there may be many, and most are nobody's. */
+static int all_undo(struct ipc_ns *ns, struct obj *o, int fd, cell_t *value, cell_t *u, struct inspect_undo *out, int room)
+{
+	uint32_t nsems = o->area.head->count, rows = area_value(&o->area, S_UHIGH);
+	uint64_t at = 8ull * VAL(nsems), width = 8ull * (nsems + 1ull);
+	int n = 0;
+
+	read_state(o, fd, 8ull * S_FIRST, value, 16ull * nsems);
+	for (uint32_t row = 0; row < rows && row < WHO_MAX; row++) {
+		read_state(o, fd, at + row * width, u, 8);
+		if (!cell_value(&u[0]))
+			continue;
+		read_state(o, fd, at + row * width, u, width);
+		n = row_undo(ns, o, row, u, value, out, room, n);
+	}
+	return n;
+}
+
 int inspect_undo(struct ipc_ns *ns, int who, int id, struct inspect_undo *out, int room)
 {
-	uint32_t nsems, rows, width;
 	struct obj *o;
-	cell_t *cell;
-	uint64_t hot;
-	int fd = open_file(ns, KIND_SEM, who, id, &o), n = 0;
+	cell_t *value, *u;
+	int fd = open_file(ns, KIND_SEM, who, id, &o), n = -ENOMEM;
 
 	if (fd < 0)
 		return fd;
-	nsems = o->area.head->count;
-	width = nsems + 1;
-	hot = atomic_load(&o->area.head->hot);
-	rows = area_value(&o->area, S_UHIGH);
-	rows = rows < WHO_MAX ? rows : WHO_MAX;
-	cell = read_part(o, fd, 8ull * S_FIRST, 8ull * (2ull * nsems + (uint64_t)rows * width));
-	close(fd);
-	if (!cell)
-		return -ENOMEM;
-	for (uint32_t row = 0; row < rows; row++) {
-		const cell_t *u = cell + 2ull * nsems + (uint64_t)row * width;
-		uint32_t tag = cell_value(&u[0]);
+	value = calloc(2ull * o->area.head->count, sizeof *value);
+	u = calloc(o->area.head->count + 1ull, sizeof *u);
+	for (int tries = 0; value && u && tries < TRIES; tries++) {
+		uint64_t x = area_idle(&o->area);
 
-		for (uint32_t i = 0; tag && i < nsems; i++) {
-			int16_t adjust = adjustment(row, i, cell_value(&u[i + 1]), cell_value(&cell[2 * i]), hot);
-
-			if (!adjust)
-				continue;
-			if (n < room)
-				out[n] = (struct inspect_undo){ slot_pid(ns, tag), i, adjust };
-			n++;
-		}
+		n = all_undo(ns, o, fd, value, u, out, room);
+		if (area_unmoved(&o->area, x))
+			break;
 	}
-	free(cell);
+	close(fd);
+	free(value);
+	free(u);
 	return n;
 }

@@ -22,7 +22,8 @@
  * Errors of the library's own, beside those of the manual pages:
  *   ENOSYS  there is no namespace that could serve the call (a line on stderr says why)
  *   EACCES  the process may not open the namespace's files (it has changed its uid since)
- *   ENOMEM  the file system that holds the namespace is full, or a table of it
+ *   ENOMEM  the file system that holds the namespace is full, or a table of it (16383 processes or threads)
+ *   EIDRM   the object's memory is damaged (a line on stderr says which file)
  */
 #ifndef LIBIPC_H
 #define LIBIPC_H
@@ -38,20 +39,25 @@
 extern "C" {
 #endif
 
+struct timespec; /* not every mode of <time.h> defines it */
+
 typedef struct ipc_ns ipc_ns;
 
 /*
  * Open the namespace in directory `dir`; with IPC_OPEN_CREATE it is made (0700) when it is not there. NULL: a private,
  * anonymous namespace for this process and the children that it forks, removed when the last of them has gone.
  * Returns NULL and sets errno: ENOENT, ENOTDIR, EACCES (not ours, or not private), EPROTO (another version),
- * EUCLEAN (damaged), ENOSPC; ipc_open_error() has the sentence for people, valid in this thread until the next open.
- * The namespace is freed by ipc_close.
+ * EUCLEAN (damaged), ENAMETOOLONG (an absolute name of 400 bytes or more), ENOSPC, ENOMEM; ipc_open_error() has the
+ * sentence for people, valid in this thread until the next open. The namespace is freed by ipc_close.
  */
 #define IPC_OPEN_CREATE 1
 ipc_ns *ipc_open(const char *dir, int flags);
 const char *ipc_open_error(void);
 
-/* Close: undo adjustments stay until the process exits, attached segments stay attached. */
+/*
+ * Close: undo adjustments stay pending until the process exits. What is attached stays mapped but is not counted any
+ * more, and is the caller's to munmap().
+ */
 void ipc_close(ipc_ns *ns);
 
 /* The directory of the namespace, for other programs of the same user; owned by the namespace. */

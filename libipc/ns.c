@@ -22,6 +22,7 @@
 
 #include "../persist/store.h"
 #include "attach.h"
+#include "users.h"
 #include "wait.h"
 
 struct ipc_ns *ns_list;
@@ -32,6 +33,9 @@ static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t thread_key;
 static uint32_t generations;
+
+#define REMOVING_TRIES 200
+#define REMOVING_NS 10000000
 
 /* Note the sentence for people, and return the error. */
 int ns_fail(int error, const char *fmt, ...)
@@ -287,8 +291,10 @@ int ns_enter_slow(struct ipc_ns *ns)
 		e = enter_process(ns, cloned);
 	if (!e)
 		e = enter_thread(ns);
-	if (first && e > 0 && area_value(&ns->reg, G_DIRTY))
-		registry_sync(ns, e); /* what a dead one had not saved: it is about to be seen */
+	if (first && e > 0 && registry_unsaved(ns)) { /* by one that died: it is about to be seen */
+		store_hurry(ns->store);
+		registry_sync(ns, e);
+	}
 	cold_leave(ns, &c);
 	return e;
 }
@@ -360,6 +366,7 @@ static int map_file(struct ipc_ns *ns, const char *name, size_t length, void **p
 		close(fd);
 		return ns_fail(-EUCLEAN, "%s/%s has the wrong size (%lld bytes)", ns->dir, name, (long long)st.st_size);
 	}
+	ns->table = st.st_ino;
 	*p = file_map(length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd);
 	close(fd);
 	if (!*p)
@@ -374,6 +381,19 @@ static int version_error(const struct ipc_ns *ns, const char *name, uint32_t ver
 		       ns->dir, name, version, AREA_VERSION);
 }
 
+/* Are its numbers possible, and is there memory for what they count? A copy of the file may have lost some. */
+static int check_slots(const struct ipc_ns *ns)
+{
+	uint32_t high = atomic_load(&ns->slots->high), whos = atomic_load(&ns->slots->who_high);
+
+	if (high > WHO_MAX || whos > WHO_MAX)
+		return ns_fail(-EUCLEAN, "%s/slots has impossible numbers (%u, %u)", ns->dir, high, whos);
+	if ((high && file_fence(ns->slots->row, high * sizeof(struct slot_row))) ||
+	    (whos && file_fence((void *)ns->slots->who, whos * sizeof ns->slots->who[0])))
+		return ns_fail(-ENOSPC, "no room for %s/slots", ns->dir);
+	return 0;
+}
+
 static int map_slots(struct ipc_ns *ns)
 {
 	void *p;
@@ -382,11 +402,14 @@ static int map_slots(struct ipc_ns *ns)
 	if (e)
 		return e;
 	ns->slots = p;
-	if (ns->slots->magic == SLOTS_MAGIC && ns->slots->version == SLOTS_VERSION)
-		return 0;
-	e = ns->slots->magic == SLOTS_MAGIC ? version_error(ns, "slots", ns->slots->version) :
-					      ns_fail(-EUCLEAN, "%s/slots is not a slot table", ns->dir);
-	munmap(p, sizeof(struct slots));
+	if (ns->slots->magic != SLOTS_MAGIC)
+		e = ns_fail(-EUCLEAN, "%s/slots is not a slot table", ns->dir);
+	else if (ns->slots->version != SLOTS_VERSION)
+		e = version_error(ns, "slots", ns->slots->version);
+	else
+		e = check_slots(ns);
+	if (e)
+		munmap(p, sizeof(struct slots));
 	return e;
 }
 
@@ -400,11 +423,14 @@ static int map_registry(struct ipc_ns *ns, const char *name)
 		return e;
 	h = p;
 	ns->reg = (struct area){ .head = h, .length = REG_LENGTH, .who_at = REG_WHO_AT };
-	if (h->magic == AREA_MAGIC && h->kind == AREA_REGISTRY && h->version == AREA_VERSION)
-		return 0;
-	e = h->magic == AREA_MAGIC && h->version != AREA_VERSION ? version_error(ns, name, h->version) :
-		ns_fail(-EUCLEAN, "%s/%s is not a registry", ns->dir, name);
-	munmap(p, REG_LENGTH);
+	if (h->magic == AREA_MAGIC && h->version != AREA_VERSION)
+		e = version_error(ns, name, h->version);
+	else if (h->magic != AREA_MAGIC || h->kind != AREA_REGISTRY)
+		e = ns_fail(-EUCLEAN, "%s/%s is not a registry", ns->dir, name);
+	else
+		e = registry_check(ns, name);
+	if (e)
+		munmap(p, REG_LENGTH);
 	return e;
 }
 
@@ -616,10 +642,20 @@ static int map_tables(struct ipc_ns *ns)
 	return e == -ENOENT ? make_registry(ns) : e;
 }
 
+static void unmap_tables(struct ipc_ns *ns)
+{
+	if (ns->users_lock)
+		munmap(ns->users_lock, PAGE);
+	munmap(ns->slots, sizeof *ns->slots);
+	munmap(ns->reg.head, REG_LENGTH);
+	ns->users_lock = NULL;
+}
+
 /* Under the lock file, so that one process makes what all use. */
 static int open_tables(struct ipc_ns *ns)
 {
 	char path[480];
+	struct stat st;
 	int fd, e = file_path(ns, path, sizeof path, "lock");
 
 	if (e)
@@ -634,10 +670,31 @@ static int open_tables(struct ipc_ns *ns)
 	if (!e) {
 		ns->users_lock = hold_lock(ns, "users", F_RDLCK);
 		if (!ns->users_lock)
-			e = ns_fail(-EACCES, "cannot lock %s/users: %s", ns->dir, strerror(errno));
+			e = errno == EAGAIN || errno == ENOENT ? -ESTALE :
+				ns_fail(-EACCES, "cannot lock %s/users: %s", ns->dir, strerror(errno));
+		else if (file_path(ns, path, sizeof path, "registry") || stat(path, &st) || st.st_ino != ns->table)
+			e = -ESTALE;
+		if (e)
+			unmap_tables(ns);
 	}
 	close(fd);
 	return e;
+}
+
+/* While the directory is being removed its last file is locked: a moment later it is gone, or still there after all. */
+static int open_tables_soon(struct ipc_ns *ns, bool create)
+{
+	int e;
+
+	for (int tries = 0; tries < REMOVING_TRIES; tries++) {
+		e = tries ? check_directory(ns->dir, create) : 0;
+		if (!e)
+			e = open_tables(ns);
+		if (e != -ESTALE && !(e == -ENOENT && create))
+			return e;
+		nanosleep(&(struct timespec){ .tv_nsec = REMOVING_NS }, NULL);
+	}
+	return e == -ESTALE ? ns_fail(-EAGAIN, "%s is being removed by somebody, who does not come to the end", ns->dir) : e;
 }
 
 static void *table(size_t bytes)
@@ -720,7 +777,7 @@ int ns_open(const char *dir, int create, struct ipc_ns **out)
 	if (!e)
 		e = allocate(ns);
 	if (!e)
-		e = open_tables(ns);
+		e = open_tables_soon(ns, dir && create);
 	if (e) {
 		munmap(ns, sizeof *ns);
 		return e;
@@ -733,10 +790,69 @@ int ns_open(const char *dir, int create, struct ipc_ns **out)
 	return 0;
 }
 
+/* Is there another process? */
+static bool others(struct ipc_ns *ns)
+{
+	uint32_t high = slots_high(ns), self = atomic_load(&ns->slot);
+
+	for (uint32_t s = 1; s < high; s++)
+		if (s != self && slot_alive(ns, TAG(s, WORD_GEN(atomic_load(&ns->slots->row[s].word)))))
+			return true;
+	return false;
+}
+
+/* What attaching and detaching have changed is saved with the next change of anything; or by the last one to leave. */
+static void save_last(struct ipc_ns *ns)
+{
+	const char *name = strrchr(ns->dir, '/') + 1;
+	int who;
+
+	if (!atomic_load(ns->wiped) || !atomic_load(&ns->slot) || !registry_unsaved(ns) || ns->anonymous ||
+	    users_is_private(name) || others(ns))
+		return;
+	who = ns_enter(ns);
+	if (who > 0)
+		registry_sync(ns, who);
+}
+
+/* exit(3). Other threads may be anywhere, so nothing is waited for. */
+__attribute__((destructor)) static void leave(void)
+{
+	struct cold c;
+
+	quiet(&c);
+	if (!pthread_mutex_trylock(&list_lock)) {
+		for (struct ipc_ns *ns = ns_list; ns; ns = ns->next)
+			if (!pthread_mutex_trylock(&ns->cold)) {
+				save_last(ns);
+				pthread_mutex_unlock(&ns->cold);
+			}
+		pthread_mutex_unlock(&list_lock);
+	}
+	loud(&c);
+}
+
+/* What is attached stays mapped, and does not count any more. */
+static void leave_segments(struct ipc_ns *ns)
+{
+	int who = atomic_load(&ns->slot) ? ns_enter(ns) : 0;
+
+	for (uint32_t i = 0; i < ns->att_count && who > 0; i++)
+		if (ns->att[i].addr)
+			attach_drop(ns, who, ns->tag, ns->att[i].record, ns->pid);
+	if (ns->att)
+		munmap(ns->att, ns->att_room * sizeof *ns->att);
+}
+
 void ns_close(struct ipc_ns *ns)
 {
+	struct cold c;
 	void *alone;
 
+	cold_enter(ns, &c);
+	leave_segments(ns);
+	save_last(ns);
+	cold_leave(ns, &c);
 	pthread_mutex_lock(&list_lock);
 	for (struct ipc_ns **p = &ns_list; *p; p = &(*p)->next)
 		if (*p == ns) {

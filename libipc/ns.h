@@ -72,6 +72,7 @@ struct ipc_ns {
 	void *fork_file;       /* the child's, between prepare and parent */
 	uint32_t fork_slot;
 	void *users_lock;
+	ino_t table; /* the file that was mapped last: the registry */
 	pid_t pid;
 	_Atomic uint32_t *wiped; /* 1; 0 in a child of a bare clone */
 	pthread_mutex_t cold;
@@ -138,6 +139,9 @@ int object_open_slow(struct ipc_ns *ns, enum kind kind, int id, int who, struct 
 int object_create(struct ipc_ns *ns, enum kind kind, uint64_t size, uint64_t first, uint32_t *file);
 void object_made(struct ipc_ns *ns);
 void object_removing(struct ipc_ns *ns, enum kind kind, uint32_t file);
+
+/* It has been set aside: say so, once. Async-signal-safe. */
+void object_damaged(struct ipc_ns *ns, enum kind kind, const struct obj *o);
 
 enum { MAY_READ = 1, MAY_ALTER = 2 };
 int object_permit_slow(struct ipc_ns *ns, enum kind kind, int id, struct obj *o);

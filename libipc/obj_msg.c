@@ -42,7 +42,10 @@ enum { M_REMOVED = 1, M_MORE = 2, M_EXPUNGE = 4 };
 #define MESSAGE (1ull << 32)
 #define SMALL 256
 #define GROW 4096
+#define FIRST_NODE ((uint32_t)((PAGE + (uint64_t)WHO_SIZE * WHO_MAX) / UNIT))
+#define NODES ((uint32_t)(MSG_AREA_LENGTH / UNIT)) /* there is no such number */
 #define SPARES 16
+#define ORPHANS_MOST 100000
 
 struct node {
 	cell_t next;
@@ -58,28 +61,40 @@ static uint32_t class_bytes(uint32_t c)
 	return (128u << 2 * c) + (c >= 3 ? UNIT : 0);
 }
 
+static uint32_t text_room(uint32_t class)
+{
+	return class_bytes(class) - (uint32_t)offsetof(struct node, text);
+}
+
 static uint32_t class_of(uint32_t size)
 {
 	uint32_t c = 0;
 
-	while (c < CLASSES - 1 && class_bytes(c) - offsetof(struct node, text) < size)
+	while (c < CLASSES - 1 && text_room(c) < size)
 		c++;
 	return c;
 }
 
+/* Whatever number it is: a place in the area. */
 static struct node *node_at(const struct area *a, uint32_t n)
 {
-	return (struct node *)((char *)a->head + (uint64_t)n * UNIT);
+	return (struct node *)((char *)a->head + (uint64_t)(n % NODES) * UNIT);
 }
 
 static uint32_t node_next(uint32_t n)
 {
-	return n * (UNIT / 8);
+	return n % NODES * (UNIT / 8);
 }
 
 static bool node_valid(const struct area *a, uint32_t n)
 {
-	return n && n < area_value(a, M_END);
+	return n >= FIRST_NODE && n < area_value(a, M_END);
+}
+
+/* So many bytes of text do not leave the room for nodes: all that a short call asks, without another cache line. */
+static bool text_valid(uint32_t n, uint32_t size)
+{
+	return n >= FIRST_NODE && (uint64_t)n * UNIT + sizeof(struct node) + size <= MSG_AREA_LENGTH;
 }
 
 static uint32_t spare_cell(const struct area *a, uint32_t who, uint32_t class)
@@ -115,7 +130,7 @@ static void set_filling(struct area *a, uint32_t who, uint32_t tag, uint32_t nod
 int msg_queue_create(struct ipc_ns *ns, uint32_t *file)
 {
 	struct area_head h = { .magic = AREA_MAGIC, .version = AREA_VERSION, .kind = AREA_MSG };
-	cell_t ctime = now_seconds(), end = (PAGE + (uint64_t)WHO_SIZE * WHO_MAX) / UNIT;
+	cell_t ctime = now_seconds(), end = FIRST_NODE;
 	int fd;
 
 	h.who_at = PAGE;
@@ -131,7 +146,50 @@ int msg_queue_create(struct ipc_ns *ns, uint32_t *file)
 	return 0;
 }
 
+/* The messages make a chain of the queue's length and bytes; true also if it changes too fast to be read. */
+static bool chain_sound(struct area *a)
+{
+	for (int tries = 0; tries < 10; tries++) {
+		uint64_t x = area_idle(a), hot = atomic_load_explicit(&a->head->hot, memory_order_acquire), bytes = 0;
+		uint32_t n = area_value(a, M_HEAD), left, steps = 0, last = 0;
+
+		for (left = QNUM(hot); left && node_valid(a, n); left--) {
+			bytes += __atomic_load_n(&node_at(a, n)->size, __ATOMIC_RELAXED);
+			last = n;
+			n = area_value(a, node_next(n));
+			if ((++steps & 63) == 0 && !area_unmoved(a, x))
+				break;
+		}
+		if (area_unmoved(a, x))
+			return !left && bytes == CBYTES(hot) && (!QNUM(hot) || last == area_value(a, M_TAIL));
+	}
+	return true;
+}
+
+int msg_queue_check(struct area *a, uint64_t holds)
+{
+	uint32_t end = area_value(a, M_END);
+
+	if (end < FIRST_NODE || end > NODES)
+		return -EIDRM;
+	if (holds < (uint64_t)(end - FIRST_NODE) * UNIT &&
+	    file_fence(node_at(a, FIRST_NODE), (size_t)(end - FIRST_NODE) * UNIT))
+		return -ENOMEM;
+	return QNUM(atomic_load(&a->head->hot)) <= end && chain_sound(a) ? 0 : -EIDRM;
+}
+
 /* ---- nodes ---- */
+
+/* A list that leads to no node: it ends here. */
+static void cut_list(struct obj *o, int who, uint32_t cell)
+{
+	struct txn t;
+
+	txn_begin(&t, &o->area, (uint32_t)who);
+	if (!node_valid(&o->area, area_value(&o->area, cell)))
+		txn_set(&t, cell, 0);
+	txn_commit(&t);
+}
 
 /* More free nodes of a class: memory first, then an operation that chains them. */
 static int grow(int who, struct obj *o, uint32_t class)
@@ -197,6 +255,11 @@ static int refill(int who, struct obj *o, uint32_t class)
 	txn_begin(&t, a, (uint32_t)who);
 	uint32_t first = area_value(a, M_FREE + class), last = first, cell = spare_cell(a, (uint32_t)who, class);
 
+	if (first && !node_valid(a, first)) {
+		txn_valid(&t);
+		cut_list(o, who, M_FREE + class);
+		return 0;
+	}
 	if (!first || area_value(a, cell)) {
 		e = txn_valid(&t) && !first ? grow(who, o, class) : 0;
 		return e;
@@ -226,6 +289,11 @@ static int take_orphan(int who, struct obj *o, uint32_t class, uint32_t *node)
 			if (txn_valid(&t) && grow(who, o, class))
 				return -ENOMEM;
 			continue;
+		}
+		if (!text_valid(n, text_room(class))) {
+			txn_valid(&t);
+			cut_list(o, who, M_FREE + class);
+			return -ENOMEM;
 		}
 		txn_set(&t, M_FREE + class, area_value(a, node_next(n)));
 		txn_set(&t, node_next(n), area_value(a, orphans));
@@ -278,6 +346,16 @@ static void end_loan(int who, struct obj *o)
 	txn_commit(&t);
 }
 
+/* They lead to no node of their class. */
+static void drop_spares(struct obj *o, int who, uint32_t cell)
+{
+	struct txn t;
+
+	txn_begin(&t, &o->area, (uint32_t)who);
+	txn_set(&t, cell, 0);
+	txn_commit(&t);
+}
+
 /* A node to fill, owned by this thread: its first spare, marked as being filled until it is sent. */
 static int fill_begin(int who, uint32_t tag, struct obj *o, uint32_t class, uint32_t *node, uint32_t *outer)
 {
@@ -292,6 +370,10 @@ static int fill_begin(int who, uint32_t tag, struct obj *o, uint32_t class, uint
 		if (!*node) {
 			if (refill(who, o, class))
 				return -ENOMEM;
+			continue;
+		}
+		if (!text_valid(*node, text_room(class))) {
+			drop_spares(o, who, cell);
 			continue;
 		}
 		if (lent(a, *node)) {
@@ -365,7 +447,9 @@ static uint32_t find(struct txn *t, int64_t type, enum mode mode, uint32_t *prev
 	uint32_t n, before = 0, found = 0, steps = 0;
 	uint64_t number = 0;
 
-	uint32_t left_over = QNUM(txn_hot(t));
+	uint32_t left_over = QNUM(txn_hot(t)), most = area_value(a, M_END);
+
+	left_over = left_over < most ? left_over : most; /* a chain without an end is damage */
 
 	for (n = area_value(a, M_HEAD); left_over-- && node_valid(a, n); before = n, n = area_value(a, node_next(n))) {
 		int64_t have = __atomic_load_n(&node_at(a, n)->type, __ATOMIC_RELAXED);
@@ -406,7 +490,10 @@ static void append_message(struct txn *t, uint32_t n, uint32_t size, uint32_t pi
 	struct area *a = t->area;
 
 	keep_node(t);
-	txn_set(t, QNUM(txn_hot(t)) ? node_next(area_value(a, M_TAIL)) : M_HEAD, n);
+	if (!QNUM(txn_hot(t)))
+		txn_set(t, M_HEAD, n);
+	else if (node_valid(a, area_value(a, M_TAIL)))
+		txn_set(t, node_next(area_value(a, M_TAIL)), n);
 	txn_set(t, M_TAIL, n);
 	txn_put_hot(t, txn_hot(t) + MESSAGE + size);
 	txn_set(t, M_STIME, now_seconds());
@@ -426,10 +513,12 @@ static bool fits(const struct area *a, uint32_t size, uint32_t qbytes)
 static uint32_t first_receiver(struct txn *t, uint32_t *node, uint32_t *prev, int *error)
 {
 	struct area *a = t->area;
-	uint32_t who, steps = 0;
+	uint32_t who, before = 0;
 
-	for (who = area_value(a, M_RHEAD); who && who < WHO_MAX && steps < WHO_MAX;
-	     who = area_value(a, REQ_NEXT(a, who)), steps++) {
+	for (who = area_value(a, M_RHEAD); who; before = who, who = area_value(a, REQ_NEXT(a, who))) {
+		if (!list_sound(a, who, before))
+			return LIST_DAMAGED;
+
 		struct request *q = &area_who(a, who)->req;
 		int64_t type = q->type;
 		enum mode mode = find_mode(&type, (int)q->flags);
@@ -448,10 +537,11 @@ static uint32_t first_receiver(struct txn *t, uint32_t *node, uint32_t *prev, in
 static uint32_t first_sender(struct txn *t, uint32_t qbytes)
 {
 	struct area *a = t->area;
-	uint32_t who, steps = 0;
+	uint32_t who, before = 0;
 
-	for (who = area_value(a, M_SHEAD); who && who < WHO_MAX && steps < WHO_MAX;
-	     who = area_value(a, REQ_NEXT(a, who)), steps++) {
+	for (who = area_value(a, M_SHEAD); who; before = who, who = area_value(a, REQ_NEXT(a, who))) {
+		if (!list_sound(a, who, before))
+			return LIST_DAMAGED;
 		if (fits(a, (uint32_t)area_who(a, who)->req.size, qbytes))
 			return who;
 		if (!area_unmoved(a, t->op))
@@ -479,7 +569,7 @@ static void drop_request(struct txn *t, uint32_t head, uint32_t who)
 	}
 }
 
-/* Plan one step; the request that it ends, or 0 when nothing is left to do. */
+/* Plan one step; the request that it ends, 0 when nothing is left to do, or LIST_DAMAGED: the queue is set aside. */
 static uint32_t plan_step(struct ipc_ns *ns, struct obj *o, struct txn *t, uint32_t flags, uint32_t qbytes)
 {
 	struct area *a = &o->area;
@@ -493,8 +583,14 @@ static uint32_t plan_step(struct ipc_ns *ns, struct obj *o, struct txn *t, uint3
 		error = flags & M_REMOVED ? EIDRM : 0;
 		who = flags & M_REMOVED ? area_value(a, M_SHEAD) : first_sender(t, qbytes);
 	}
-	if (!who || who >= WHO_MAX)
+	if (!who)
 		return 0;
+	if (who == LIST_DAMAGED || (flags & (M_REMOVED | M_EXPUNGE) && !list_sound(a, who, 0))) {
+		txn_set(t, head, 0);
+		txn_set(t, tail_of(head), 0);
+		txn_set(t, M_FLAGS, M_REMOVED | M_MORE);
+		return LIST_DAMAGED;
+	}
 	tag = (uint32_t)atomic_load(&ns->slots->who[who]);
 	if (!slot_alive(ns, tag) && slot_life_slow(ns, tag) != LIFE_ALIVE) {
 		drop_request(t, head, who);
@@ -539,8 +635,12 @@ static void msg_step(struct ipc_ns *ns, int me, struct obj *o)
 	who = plan_step(ns, o, &t, flags, qbytes);
 	if (!who)
 		txn_set(&t, M_FLAGS, flags & M_EXPUNGE ? flags & ~(uint32_t)M_EXPUNGE : flags & ~(uint32_t)M_MORE);
-	if (txn_commit(&t) && who)
+	if (!txn_commit(&t) || !who)
+		return;
+	if (who != LIST_DAMAGED)
 		wait_wake(a, who);
+	else if (!(flags & M_REMOVED))
+		object_damaged(ns, KIND_MSG, o);
 }
 
 static void run_cascade(struct ipc_ns *ns, int me, struct obj *o)
@@ -600,6 +700,7 @@ static void look(struct frame *f)
 		msg_queue_close(f->ns, (int)f->who, f->obj);
 	else
 		set_flag(f->ns, (int)f->who, f->obj, M_MORE, false);
+	wait_lost(f, area_value(&f->obj->area, M_FLAGS) & M_REMOVED);
 }
 
 /* ---- sending ---- */
@@ -748,9 +849,9 @@ static void take_message(struct frame *f, struct txn *t, bool performed)
 		return;
 	atomic_store(&f->copying, true);
 	size = n->size < f->size ? n->size : f->size;
-	if (f->msg)
+	f->taken = !text_valid(node, (uint32_t)size) ? -EIDRM : f->msg ? (int)size : -EFAULT;
+	if (f->taken >= 0)
 		copy_out(f->msg, n->type, n->text, size);
-	f->taken = f->msg ? (int)size : -EFAULT;
 	txn_set(t, cell, 0);
 	if (!interrupted) {
 		free_node(t, node);
@@ -776,6 +877,8 @@ static ssize_t found(struct frame *f, struct txn *t, uint32_t node, uint32_t pre
 		return txn_valid(t), RETRY;
 	if (full > f->size && !(f->flags & MSG_NOERROR))
 		return txn_valid(t) ? -E2BIG : RETRY;
+	if (!text_valid(node, (uint32_t)size)) /* damaged */
+		return txn_valid(t) ? -EIDRM : RETRY;
 	if (f->flags & MSG_COPY) {
 		if (full > f->size)
 			return txn_valid(t) ? -EINVAL : RETRY;
@@ -842,7 +945,7 @@ static inline ssize_t receive_shortest(struct ipc_ns *ns, struct obj *o, void *m
 	char small[SMALL];
 	int64_t have;
 
-	if (WHO(x) || h >> 32 != (LENT | MESSAGE) >> 32 || bytes > size || !node_valid(a, node) || !msg ||
+	if (WHO(x) || h >> 32 != (LENT | MESSAGE) >> 32 || bytes > size || !text_valid(node, bytes) || !msg ||
 	    !object_current(ns, o))
 		return RETRY;
 	if (area_value(a, M_FLAGS) | area_value(a, M_RHEAD) | area_value(a, M_SHEAD))
@@ -936,10 +1039,12 @@ static bool settle_who(int me, struct obj *o, uint32_t who, const struct slots *
 
 	txn_begin(&t, a, (uint32_t)me);
 	uint32_t v = area_value(a, REQ_STATE(a, who)), node = area_value(a, REQ_NODE(a, who)), head = M_RHEAD, at;
+	uint32_t steps = 0;
 
 	if ((uint32_t)atomic_load(&slots->who[who]) != tag || (STATE_WHAT(v) != REQ_WAIT && !node))
 		return !txn_valid(&t);
-	for (at = area_value(a, M_SHEAD); at && at < WHO_MAX && area_unmoved(a, t.op); at = area_value(a, REQ_NEXT(a, at)))
+	for (at = area_value(a, M_SHEAD); at && at < WHO_MAX && steps++ < WHO_MAX && area_unmoved(a, t.op);
+	     at = area_value(a, REQ_NEXT(a, at)))
 		if (at == who)
 			head = M_SHEAD;
 	if (STATE_WHAT(v) == REQ_WAIT) {
@@ -966,6 +1071,11 @@ static bool settle_orphan(int me, struct obj *o, uint32_t who, const struct slot
 			txn_valid(&t);
 			continue;
 		}
+		if (!node_valid(a, n)) {
+			txn_set(&t, orphan_cell(a, who, class), 0);
+			txn_commit(&t);
+			return true;
+		}
 		txn_set(&t, orphan_cell(a, who, class), area_value(a, node_next(n)));
 		txn_set(&t, node_next(n), area_value(a, M_FREE + class));
 		txn_set(&t, M_FREE + class, n);
@@ -977,14 +1087,15 @@ static bool settle_orphan(int me, struct obj *o, uint32_t who, const struct slot
 
 void msg_queue_settle(struct ipc_ns *ns, int me, struct obj *o, uint32_t tag)
 {
-	uint32_t high = atomic_load(&ns->slots->who_high);
+	uint32_t high = whos_high(ns);
 
 	for (uint32_t w = 1; w < high; w++) {
 		if ((uint32_t)atomic_load(&ns->slots->who[w]) != tag ||
 		    file_fence(area_who(&o->area, w), WHO_SIZE))
 			continue;
-		while (settle_who(me, o, w, ns->slots, tag) || settle_orphan(me, o, w, ns->slots, tag))
-			;
+		for (uint32_t steps = 0; steps < ORPHANS_MOST; steps++) /* more of them go in circles: damage */
+			if (!settle_who(me, o, w, ns->slots, tag) && !settle_orphan(me, o, w, ns->slots, tag))
+				break;
 	}
 	set_flag(ns, me, o, M_MORE, false);
 }

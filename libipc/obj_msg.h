@@ -9,6 +9,8 @@
 
 struct msg_stat { uint32_t cbytes, qnum, lspid, lrpid, stime, rtime, ctime; };
 
+/* Of a queue just mapped, whose file holds so many bytes: can its numbers be? Is there memory for what they count? */
+int msg_queue_check(struct area *a, uint64_t holds);
 int msg_queue_create(struct ipc_ns *ns, uint32_t *file);
 int msg_queue_send(struct ipc_ns *ns, int who, struct obj *o, int id, int64_t type, const void *text, uint32_t size,
 		   int flags);

@@ -42,6 +42,13 @@ static uint32_t undo_cell(const struct area *a, uint32_t row, uint32_t i)
 	return S_FIRST + 2 * nsems + row * (nsems + 1) + i; /* i 0: the owner's tag; i: semaphore i - 1 */
 }
 
+static uint32_t undo_rows(const struct area *a)
+{
+	uint32_t high = area_value(a, S_UHIGH);
+
+	return high < WHO_MAX ? high : WHO_MAX;
+}
+
 static uint64_t align(uint64_t n)
 {
 	return (n + PAGE - 1) & ~(uint64_t)(PAGE - 1);
@@ -52,16 +59,23 @@ static uint64_t stage_bytes(uint32_t nsems)
 	return ((uint64_t)3 * nsems + 64) * sizeof(struct entry);
 }
 
+void sem_set_layout(struct area_head *h)
+{
+	uint64_t cells = 8ull * (S_FIRST + 2ull * h->count), undo = 8ull * (h->count + 1ull) * WHO_MAX;
+
+	h->who_at = align(cells + undo);
+	h->big_at = align(h->who_at + (uint64_t)WHO_SIZE * WHO_MAX);
+	h->big_size = align(stage_bytes(h->count) + SEMOPM_MAX * sizeof(struct sembuf));
+}
+
 int sem_set_create(struct ipc_ns *ns, uint32_t nsems, uint32_t *file)
 {
 	struct area_head h = { .magic = AREA_MAGIC, .version = AREA_VERSION, .kind = AREA_SEM, .count = nsems };
-	uint64_t cells = 8ull * (S_FIRST + 2ull * nsems), undo = 8ull * (nsems + 1) * WHO_MAX;
+	uint64_t cells = 8ull * (S_FIRST + 2ull * nsems);
 	cell_t ctime = now_seconds();
 	int fd;
 
-	h.who_at = align(cells + undo);
-	h.big_at = align(h.who_at + (uint64_t)WHO_SIZE * WHO_MAX);
-	h.big_size = align(stage_bytes(nsems) + SEMOPM_MAX * sizeof(struct sembuf));
+	sem_set_layout(&h);
 	fd = object_create(ns, KIND_SEM, h.big_at + h.big_size * WHO_MAX, align(cells), file);
 	if (fd < 0)
 		return fd;
@@ -120,7 +134,7 @@ static void hot_row(struct txn *t, int32_t row, uint64_t h)
 
 	if (HOT_ROW(h) == row)
 		return;
-	if (HOT_ROW(h) >= 0) {
+	if (HOT_ROW(h) >= 0 && HOT_ROW(h) < WHO_MAX) {
 		cell = undo_cell(t->area, (uint32_t)HOT_ROW(h), 1);
 		if (HOT_ADJ(h) || ADJ(area_value(t->area, cell)))
 			txn_set(t, cell, PACK(HOT_ADJ(h), EPOCH((uint32_t)h)));
@@ -234,7 +248,7 @@ static void load_request(const struct area *a, uint32_t who, struct sem_req *r)
 	struct request *q = &area_who(a, who)->req;
 
 	r->nsops = q->nsops;
-	r->undo = q->undo;
+	r->undo = q->undo < WHO_MAX ? q->undo : -1;
 	r->pid = q->pid;
 	r->sops = (const struct sembuf *)q->sop;
 	if (r->nsops > REQ_SOPS)
@@ -275,15 +289,17 @@ static void scanned(struct txn *t, const struct stale *s, uint32_t flags)
 
 enum which { ALL, SIMPLE, ARRAYS };
 
-/* The first request of a list that can be performed or must fail; 0 when there is none. Its plan is in t. */
+/* The first request of a list that can be performed or must fail; 0 if there is none, LIST_DAMAGED. Its plan is in t. */
 static uint32_t first_possible(struct txn *t, uint32_t head, bool removed, enum which which, int *result,
 			       struct stale *stale)
 {
-	uint32_t who = area_value(t->area, head), steps = 0;
+	uint32_t who = area_value(t->area, head), before = 0;
 
-	for (; who && who < WHO_MAX && steps < WHO_MAX; who = area_value(t->area, REQ_NEXT(t->area, who)), steps++) {
+	for (; who; before = who, who = area_value(t->area, REQ_NEXT(t->area, who))) {
 		struct sem_req r;
 
+		if (!list_sound(t->area, who, before))
+			return LIST_DAMAGED;
 		if (removed) {
 			*result = -EIDRM;
 			return who;
@@ -329,6 +345,20 @@ static void changed(struct txn *t, const struct sembuf *sops, uint32_t nsops)
 	txn_set(t, S_FLAGS, flags);
 }
 
+/* A list that makes no sense: the set is closed, and whoever stands in the list behind finds that out by himself. */
+static void set_aside(struct ipc_ns *ns, struct obj *o, struct txn *t, uint32_t head, uint32_t tail)
+{
+	uint32_t flags = area_value(t->area, S_FLAGS);
+
+	t->count = 0;
+	t->hot = false;
+	txn_set(t, head, 0);
+	txn_set(t, tail, 0);
+	txn_set(t, S_FLAGS, S_REMOVED | S_MORE);
+	if (txn_commit(t) && !(flags & S_REMOVED))
+		object_damaged(ns, KIND_SEM, o);
+}
+
 /* One step of the cascade, by whoever sees S_MORE. */
 static void sem_step(struct ipc_ns *ns, int me, struct obj *o)
 {
@@ -372,6 +402,10 @@ static void sem_step(struct ipc_ns *ns, int me, struct obj *o)
 		scanned(&t, &stale, S_MORE);
 		return;
 	}
+	if (who == LIST_DAMAGED) {
+		set_aside(ns, o, &t, head, tail);
+		return;
+	}
 	uint32_t tag = (uint32_t)atomic_load(&ns->slots->who[who]);
 	if (!slot_alive(ns, tag) && slot_life_slow(ns, tag) != LIFE_ALIVE) {
 		t.count = 0; /* nobody is there to take it */
@@ -410,8 +444,8 @@ static inline bool settled(struct ipc_ns *ns, int me, struct obj *o, struct txn 
 		gate_wait(&sem_gate, a, (uint32_t)me);
 		return false;
 	}
-	rows = area_value(a, S_UHIGH);
-	for (uint32_t i = 0; i < rows && i < WHO_MAX; i++) {
+	rows = flags & S_REMOVED ? 0 : undo_rows(a);
+	for (uint32_t i = 0; i < rows; i++) {
 		uint32_t tag = area_value(a, undo_cell(a, i, 0));
 
 		if (!tag || tag == ns->tag || slot_alive(ns, tag) || slot_life_slow(ns, tag) != LIFE_DEAD)
@@ -441,9 +475,9 @@ int sem_set_undo(struct ipc_ns *ns, int me, struct obj *o)
 		return o->undo;
 	for (;;) {
 		txn_begin(&t, a, (uint32_t)me);
-		uint32_t high = area_value(a, S_UHIGH), row, mine = high;
+		uint32_t high = undo_rows(a), row, mine = high;
 
-		for (row = 0; row < high && row < WHO_MAX; row++) {
+		for (row = 0; row < high; row++) {
 			uint32_t tag = area_value(a, undo_cell(a, row, 0));
 
 			if (tag == ns->tag)
@@ -480,8 +514,8 @@ static bool undo_step(struct ipc_ns *ns, int me, struct obj *o, uint32_t tag)
 	struct txn t;
 
 	txn_begin(&t, a, (uint32_t)me);
-	rows = area_value(a, S_UHIGH);
-	for (row = 0; row < rows && row < WHO_MAX; row++)
+	rows = undo_rows(a);
+	for (row = 0; row < rows; row++)
 		if (area_value(a, undo_cell(a, row, 0)) == tag)
 			break;
 	if (row >= rows || area_value(a, S_FLAGS) & S_REMOVED)
@@ -522,7 +556,7 @@ static void withdraw(struct ipc_ns *ns, int me, struct obj *o, uint32_t who, uin
 		return;
 	for (;;) {
 		txn_begin(&t, a, (uint32_t)me);
-		uint32_t v = area_value(a, REQ_STATE(a, who)), head = S_AHEAD, tail = S_ATAIL, at;
+		uint32_t v = area_value(a, REQ_STATE(a, who)), head = S_AHEAD, tail = S_ATAIL, at, steps = 0;
 
 		if (STATE_WHAT(v) != REQ_WAIT || (uint32_t)atomic_load(&ns->slots->who[who]) != tag) {
 			if (txn_valid(&t))
@@ -535,7 +569,7 @@ static void withdraw(struct ipc_ns *ns, int me, struct obj *o, uint32_t who, uin
 				tail = S_ZTAIL;
 				break;
 			}
-			if (!area_unmoved(a, t.op))
+			if (!area_unmoved(a, t.op) || steps++ == WHO_MAX)
 				break;
 		}
 		txn_set(&t, REQ_STATE(a, who), STATE(STATE_TURN(v), 0, REQ_NONE));
@@ -547,7 +581,7 @@ static void withdraw(struct ipc_ns *ns, int me, struct obj *o, uint32_t who, uin
 
 void sem_set_settle(struct ipc_ns *ns, int me, struct obj *o, uint32_t tag, bool undo)
 {
-	uint32_t high = atomic_load(&ns->slots->who_high);
+	uint32_t high = whos_high(ns);
 
 	for (uint32_t w = 1; w < high; w++)
 		if ((uint32_t)atomic_load(&ns->slots->who[w]) == tag)
@@ -572,6 +606,7 @@ static void look(struct frame *f)
 		txn_begin(&t, &f->obj->area, f->who);
 	while (!settled(f->ns, (int)f->who, f->obj, &t));
 	txn_valid(&t);
+	wait_lost(f, area_value(&f->obj->area, S_FLAGS) & S_REMOVED);
 }
 
 static void fill_request(struct obj *o, uint32_t who, const struct sem_req *r)
@@ -698,10 +733,10 @@ int sem_set_operate(struct ipc_ns *ns, int who, struct obj *o, const struct semb
 /* How many sleep on semaphore num: for zero, or for more. The dead do not count. */
 static int count_waiters(struct ipc_ns *ns, struct txn *t, uint32_t head, uint32_t num, bool zero, uint32_t *dead)
 {
-	uint32_t who = area_value(t->area, head), steps = 0;
+	uint32_t who = area_value(t->area, head), before = 0;
 	int n = 0;
 
-	for (; who && who < WHO_MAX && steps < WHO_MAX; who = area_value(t->area, REQ_NEXT(t->area, who)), steps++) {
+	for (; who && list_sound(t->area, who, before); before = who, who = area_value(t->area, REQ_NEXT(t->area, who))) {
 		uint32_t tag = (uint32_t)atomic_load(&ns->slots->who[who]), blocked;
 		struct sem_req r;
 
@@ -780,7 +815,7 @@ static void wipe_stale(struct ipc_ns *ns, int who, struct obj *o, uint32_t num)
 	struct area *a = &o->area;
 
 	(void)ns;
-	for (uint32_t row = 0; row < area_value(a, S_UHIGH) && row < WHO_MAX; row++) {
+	for (uint32_t row = 0; row < undo_rows(a); row++) {
 		struct txn t;
 
 		do {

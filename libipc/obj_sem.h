@@ -29,6 +29,8 @@ enum { S_REMOVED = 1, S_MORE = 2, S_ZERO = 4 }; /* S_ZERO: a semaphore is 0 that
 
 struct sem_times { uint32_t otime, ctime; };
 
+/* Where the parts of an area of h->count semaphores lie. */
+void sem_set_layout(struct area_head *h);
 int sem_set_create(struct ipc_ns *ns, uint32_t nsems, uint32_t *file);
 /* sops are checked for numbers against nsems by the caller; deadline as in wait_sleep */
 int sem_set_operate(struct ipc_ns *ns, int who, struct obj *o, const struct sembuf *sops, uint32_t nsops,

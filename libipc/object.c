@@ -13,9 +13,29 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "obj_msg.h"
+#include "obj_sem.h"
 #include "registry.h"
 #include "slot.h"
 #include "wait.h"
+
+/* The parts of an area lie where its kind and number of semaphores put them. */
+static bool layout_sound(enum kind kind, const struct area_head *h)
+{
+	struct area_head wanted = { .count = h->count, .who_at = PAGE };
+
+	if (kind == KIND_SEM)
+		sem_set_layout(&wanted);
+	return h->who_at == wanted.who_at && h->big_at == wanted.big_at && h->big_size == wanted.big_size;
+}
+
+/* The cells have memory since the creation; but a copy of the file may have lost pages of zeros. */
+static int check_cells(enum kind kind, struct area *a, uint64_t holds)
+{
+	if (kind == KIND_MSG)
+		return msg_queue_check(a, holds);
+	return holds < 8ull * VAL(a->head->count) ? file_fence(a->head, 8ull * VAL(a->head->count)) : 0;
+}
 
 /* The object's file, checked and mapped. */
 static int map_area(struct ipc_ns *ns, enum kind kind, uint32_t file, struct area *a)
@@ -35,8 +55,8 @@ static int map_area(struct ipc_ns *ns, enum kind kind, uint32_t file, struct are
 		e = ns_fail(-EIDRM, "%s/%s is damaged or of another version; it is left as it is", ns->dir, name);
 	if (!e && (fstat(fd, &st) || (uint64_t)st.st_size < area_length(kind, &h)))
 		e = ns_fail(-EIDRM, "%s/%s was shortened; it is left as it is", ns->dir, name);
-	if (e)
-		fprintf(stderr, "libipc: %s\n", ns_error);
+	if (!e && !layout_sound(kind, &h))
+		e = ns_fail(-EIDRM, "%s/%s is damaged; it is left as it is", ns->dir, name);
 	if (!e) {
 		*a = (struct area){ .length = area_length(kind, &h), .who_at = h.who_at, .big_at = h.big_at,
 				    .big_size = h.big_size };
@@ -47,6 +67,16 @@ static int map_area(struct ipc_ns *ns, enum kind kind, uint32_t file, struct are
 			madvise(a->head, a->length, MADV_DONTDUMP);
 	}
 	close(fd);
+	if (!e)
+		e = check_cells(kind, a, (uint64_t)st.st_blocks * 512);
+	if (e && a->head) {
+		munmap(a->head, a->length);
+		a->head = NULL;
+		if (e == -EIDRM)
+			ns_fail(e, "%s/%s is damaged; it is left as it is", ns->dir, name);
+	}
+	if (e == -EIDRM)
+		fprintf(stderr, "libipc: %s\n", ns_error);
 	return e;
 }
 
@@ -74,6 +104,8 @@ int object_permit_slow(struct ipc_ns *ns, enum kind kind, int id, struct obj *o)
 		if (e)
 			return e;
 	} while (!area_unmoved(&ns->reg, x));
+	if (kind == KIND_SEM && atomic_load(&o->opened) == (uint32_t)id + 1 && r.v[R_SIZE] != o->area.head->count)
+		return -EIDRM; /* callers have room for what the row says */
 	p = row_perm(&r);
 	if (!perm_check(&p, 0444))
 		granted |= MAY_READ;
@@ -102,6 +134,10 @@ static int open_object(struct ipc_ns *ns, enum kind kind, const struct row *r, s
 
 	if (e)
 		return e == -ENOENT ? -EIDRM : e;
+	if (kind == KIND_SEM && a.head->count != r->v[R_SIZE]) { /* callers have room for what the row says */
+		munmap(a.head, a.length);
+		return -EIDRM;
+	}
 	atomic_store(&o->opened, 0);
 	atomic_store(&o->seen, 0);
 	unmap_old(ns, o);
@@ -180,4 +216,16 @@ int object_create(struct ipc_ns *ns, enum kind kind, uint64_t size, uint64_t fir
 	if (fd < 0)
 		object_made(ns);
 	return fd == -ENOSPC ? -ENOMEM : fd;
+}
+
+void object_damaged(struct ipc_ns *ns, enum kind kind, const struct obj *o)
+{
+	char name[24], line[520];
+	int n;
+
+	object_name(name, kind, (int)o->file);
+	n = snprintf(line, sizeof line, "libipc: %s/%s is damaged; calls on this object give EIDRM from now on\n", ns->dir,
+		     name);
+	if (write(STDERR_FILENO, line, (size_t)n) < 0)
+		return; /* nobody listens */
 }

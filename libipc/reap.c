@@ -64,7 +64,7 @@ static void settle_objects(struct ipc_ns *ns, int who, uint32_t tag, bool undo)
 
 static void free_whos(struct ipc_ns *ns, uint32_t tag)
 {
-	uint32_t high = atomic_load(&ns->slots->who_high);
+	uint32_t high = whos_high(ns);
 
 	for (uint32_t w = 1; w < high; w++) {
 		uint64_t owner = tag;
@@ -79,7 +79,7 @@ void reap_exec(struct ipc_ns *ns, int who, uint32_t tag)
 
 	settle_objects(ns, who, tag, false);
 	attach_drop_all(ns, who, tag, slot_pid(ns, tag));
-	for (uint32_t w = 1; w < atomic_load(&ns->slots->who_high); w++) {
+	for (uint32_t w = 1; w < whos_high(ns); w++) {
 		uint64_t owner = tag;
 
 		if (w != mine)
@@ -127,7 +127,7 @@ void slot_reap(struct ipc_ns *ns, int who, uint32_t tag)
 
 bool slots_sweep(struct ipc_ns *ns, int who)
 {
-	uint32_t high = atomic_load(&ns->slots->high), self = atomic_load(&ns->slot);
+	uint32_t high = slots_high(ns), self = atomic_load(&ns->slot);
 	bool any = false;
 
 	for (uint32_t i = 1; i < high && i < WHO_MAX; i++) {

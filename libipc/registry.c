@@ -30,7 +30,7 @@ static uint32_t hash_cell(enum kind kind, uint32_t key)
 /* Memory for the pages of these cells, before an operation touches them. */
 static int ensure(struct ipc_ns *ns, uint32_t cell, uint32_t count)
 {
-	return file_fence((char *)ns->reg.head + (uint64_t)cell * 8, (size_t)count * 8);
+	return count ? file_fence((char *)ns->reg.head + (uint64_t)cell * 8, (size_t)count * 8) : 0;
 }
 
 struct perm row_perm(const struct row *r)
@@ -38,10 +38,9 @@ struct perm row_perm(const struct row *r)
 	return (struct perm){ r->v[R_UID], r->v[R_CUID], r->v[R_GID], r->v[R_CGID], r->v[R_MODE] };
 }
 
-/* Rows of indexes never used may have no memory: reading one would take some, and there may be none. */
 static uint32_t row_state(struct ipc_ns *ns, enum kind kind, uint32_t index)
 {
-	if (index >= area_value(&ns->reg, G_HIGH + kind))
+	if (index >= rows_high(&ns->reg, kind))
 		return ROW_FREE;
 	return area_value(&ns->reg, row_cell(kind, index, R_STATE));
 }
@@ -50,7 +49,7 @@ static void row_load(struct ipc_ns *ns, enum kind kind, uint32_t index, struct r
 {
 	r->kind = kind;
 	r->index = index;
-	if (index >= area_value(&ns->reg, G_HIGH + kind)) {
+	if (index >= rows_high(&ns->reg, kind)) {
 		memset(r->v, 0, sizeof r->v);
 		return;
 	}
@@ -88,10 +87,10 @@ static bool find_in(struct ipc_ns *ns, enum kind kind, uint32_t key, uint32_t *i
 {
 	uint32_t at = hash_cell(kind, key);
 
-	for (uint32_t steps = 0; steps <= IPCMNI; steps++) {
+	for (uint32_t steps = 0, high = rows_high(&ns->reg, kind); steps <= high; steps++) {
 		uint32_t next = area_value(&ns->reg, at);
 
-		if (!next || next > IPCMNI)
+		if (!next || next > high)
 			return false;
 		if (area_value(&ns->reg, row_cell(kind, next - 1, R_KEY)) == key &&
 		    ROW_STATE(row_state(ns, kind, next - 1)) == ROW_USED) {
@@ -127,27 +126,24 @@ uint64_t registry_limit(struct ipc_ns *ns, enum limit l)
 		x = area_idle(&ns->reg);
 		v = area_value(&ns->reg, G_LIMIT + 2 * l) | (uint64_t)area_value(&ns->reg, G_LIMIT + 2 * l + 1) << 32;
 	} while (!area_unmoved(&ns->reg, x));
-	return v;
+	return v < limit_info[l].max ? v : limit_info[l].max;
 }
 
 int registry_set_limit(struct ipc_ns *ns, int who, enum limit l, uint64_t value)
 {
 	struct txn t;
-	int e;
 
 	if (value > limit_info[l].max)
 		return -EINVAL;
 	do {
 		txn_begin(&t, &ns->reg, (uint32_t)who);
+		uint32_t changes = area_value(&ns->reg, G_LIMITS_DIRTY) + 1;
+
 		txn_set(&t, G_LIMIT + 2 * l, (uint32_t)value);
 		txn_set(&t, G_LIMIT + 2 * l + 1, (uint32_t)(value >> 32));
+		txn_set(&t, G_LIMITS_DIRTY, changes ? changes : 1);
 	} while (!txn_commit(&t));
-	e = store_lock(ns->store);
-	if (!e) {
-		e = store_put_limit(ns->store, limit_info[l].name, value);
-		e = store_unlock(ns->store, e);
-	}
-	return e;
+	return registry_sync(ns, who);
 }
 
 /* Mark a row changed and put it into the dirty list. */
@@ -174,7 +170,8 @@ static void count_entries(struct txn *t, enum kind kind, uint64_t size, int sign
 {
 	uint64_t inuse = area_get(t->area, G_INUSE + kind), pages;
 
-	txn_put(t, G_INUSE + kind, inuse, VALUE(inuse) + (uint32_t)sign);
+	if (sign > 0 || VALUE(inuse))
+		txn_put(t, G_INUSE + kind, inuse, VALUE(inuse) + (uint32_t)sign);
 	if (kind == KIND_SEM)
 		txn_set(t, G_SEMS, area_value(t->area, G_SEMS) + (uint32_t)sign * (uint32_t)size);
 	if (kind == KIND_SHM) {
@@ -209,11 +206,11 @@ static int limits_allow(struct txn *t, enum kind kind, uint64_t size)
 static int pick_index(struct ipc_ns *ns, struct txn *t, enum kind kind, uint32_t *index, uint32_t *seq)
 {
 	uint32_t in_use = area_value(t->area, G_INUSE + kind), last = area_value(t->area, G_LAST + kind);
-	uint32_t range = in_use * 3 / 2 < 64 ? 64 : in_use * 3 / 2, i;
+	uint32_t range = in_use < 43 ? 64 : in_use < IPCMNI ? in_use * 3 / 2 : IPCMNI, i;
 
 	if (range > IPCMNI)
 		range = IPCMNI;
-	*seq = area_value(t->area, G_SEQ + kind);
+	*seq = area_value(t->area, G_SEQ + kind) % (INT32_MAX / IPCMNI);
 	for (i = 0; i < range; i++) {
 		uint32_t at = (last + i) % range;
 
@@ -282,10 +279,10 @@ static void unhash_entries(struct ipc_ns *ns, struct txn *t, const struct row *r
 {
 	uint32_t at = hash_cell(r->kind, r->v[R_KEY]);
 
-	for (uint32_t steps = 0; r->v[R_KEY] != IPC_PRIVATE && steps <= IPCMNI; steps++) {
+	for (uint32_t steps = 0, high = rows_high(&ns->reg, r->kind); r->v[R_KEY] != IPC_PRIVATE && steps <= high; steps++) {
 		uint32_t next = area_value(&ns->reg, at);
 
-		if (!next || next > IPCMNI)
+		if (!next || next > high)
 			return;
 		if (next - 1 == r->index) {
 			txn_set(t, at, area_value(&ns->reg, row_cell(r->kind, r->index, R_HNEXT)));
@@ -366,6 +363,14 @@ int registry_set_perm(struct ipc_ns *ns, int who, struct row *r, uid_t uid, gid_
 
 #define SYNC_BATCH 12
 
+/* A link of the dirty list; 0 at its end. */
+static uint32_t dirty_link(struct ipc_ns *ns, uint32_t next)
+{
+	if (!next || next > KINDS * IPCMNI || (next - 1) % IPCMNI >= rows_high(&ns->reg, (next - 1) / IPCMNI))
+		return 0;
+	return next;
+}
+
 /* The first rows of the dirty list, as one state; their number. */
 static uint32_t dirty_rows(struct ipc_ns *ns, struct row rows[SYNC_BATCH], uint32_t *rest)
 {
@@ -374,12 +379,12 @@ static uint32_t dirty_rows(struct ipc_ns *ns, struct row rows[SYNC_BATCH], uint3
 
 	do {
 		x = area_idle(&ns->reg);
-		next = area_value(&ns->reg, G_DIRTY);
-		for (n = 0; next && next != DNEXT_END && next <= KINDS * IPCMNI && n < SYNC_BATCH; n++) {
+		next = dirty_link(ns, area_value(&ns->reg, G_DIRTY));
+		for (n = 0; next && n < SYNC_BATCH; n++) {
 			row_load(ns, (next - 1) / IPCMNI, (next - 1) % IPCMNI, &rows[n]);
-			next = rows[n].v[R_DNEXT];
+			next = dirty_link(ns, rows[n].v[R_DNEXT]);
 		}
-		*rest = next == DNEXT_END ? 0 : next;
+		*rest = next;
 	} while (!area_unmoved(&ns->reg, x));
 	return n;
 }
@@ -426,22 +431,53 @@ static void clean_rows(struct ipc_ns *ns, int who, const struct row *rows, uint3
 	} while (!txn_commit(&t));
 }
 
+static int save_limits(struct ipc_ns *ns)
+{
+	int e = 0;
+
+	for (int l = 0; l < LIMITS && !e; l++)
+		e = store_put_limit(ns->store, limit_info[l].name, registry_limit(ns, (enum limit)l));
+	return e;
+}
+
+static void clean_limits(struct ipc_ns *ns, int who, uint32_t changes)
+{
+	struct txn t;
+
+	do {
+		txn_begin(&t, &ns->reg, (uint32_t)who);
+		if (area_value(&ns->reg, G_LIMITS_DIRTY) == changes)
+			txn_set(&t, G_LIMITS_DIRTY, 0);
+	} while (!txn_commit(&t));
+}
+
+bool registry_unsaved(struct ipc_ns *ns)
+{
+	return area_value(&ns->reg, G_DIRTY) || area_value(&ns->reg, G_LIMITS_DIRTY);
+}
+
 int registry_sync(struct ipc_ns *ns, int who)
 {
 	struct row rows[SYNC_BATCH];
-	uint32_t n, rest;
+	uint32_t n, rest, limits;
 	int e = 0;
 
-	while (!e && dirty_rows(ns, rows, &rest)) {
+	while (!e && (dirty_rows(ns, rows, &rest) || area_value(&ns->reg, G_LIMITS_DIRTY))) {
 		e = store_lock(ns->store);
 		if (e)
 			break;
+		limits = area_value(&ns->reg, G_LIMITS_DIRTY);
 		n = dirty_rows(ns, rows, &rest);
-		e = store_unlock(ns->store, save_rows(ns, rows, n));
+		e = save_rows(ns, rows, n);
+		if (!e && limits)
+			e = save_limits(ns);
+		e = store_unlock(ns->store, e);
 		if (!e && n)
 			clean_rows(ns, who, rows, n, rest);
+		if (!e && limits)
+			clean_limits(ns, who, limits);
 	}
-	return e;
+	return e == -EBUSY ? 0 : e;
 }
 
 uint32_t registry_max_index(struct ipc_ns *ns, enum kind kind, uint32_t *in_use)
@@ -452,7 +488,7 @@ uint32_t registry_max_index(struct ipc_ns *ns, enum kind kind, uint32_t *in_use)
 	do {
 		x = area_idle(&ns->reg);
 		left = *in_use = area_value(&ns->reg, G_INUSE + kind);
-		for (i = 0; i < IPCMNI && left; i++)
+		for (i = 0; i < rows_high(&ns->reg, kind) && left; i++)
 			if (ROW_STATE(row_state(ns, kind, i)) != ROW_FREE)
 				left--;
 	} while (!area_unmoved(&ns->reg, x));
@@ -466,13 +502,16 @@ static void load_row(void *arg, int kind, uint32_t index, const uint32_t *v)
 {
 	struct load *l = arg;
 	struct area *a = &l->ns->reg;
-	uint32_t base = row_cell(kind, index, 0), hash = hash_cell(kind, v[R_KEY]);
+	uint32_t base = row_cell(kind, index, 0), hash = hash_cell(kind, v[R_KEY]), high;
 	struct row r = { .kind = kind, .index = index };
 	struct txn t;
 
 	if (l->error)
 		return;
-	if (ensure(l->ns, base, ROW_CELLS)) {
+	/* And the rows below, which count as used from now on. */
+	high = rows_high(&l->ns->reg, (enum kind)kind);
+	if (ensure(l->ns, base, ROW_CELLS) ||
+	    (high < index && ensure(l->ns, row_cell(kind, high, 0), (index - high) * ROW_CELLS))) {
 		l->error = -ENOSPC;
 		return;
 	}
@@ -524,4 +563,20 @@ int registry_init(struct ipc_ns *ns)
 	if (!e)
 		e = store_load(ns->store, &l, load_row, load_limit, load_counter);
 	return e ? e : l.error;
+}
+
+int registry_check(struct ipc_ns *ns, const char *name)
+{
+	uint32_t high = area_value(&ns->reg, G_ATT_HIGH), kind = 0;
+	int e = ensure(ns, (uint32_t)(REG_HASH_AT / 8), KINDS * REG_HASH);
+
+	while (high <= ATT_MAX && kind < KINDS && area_value(&ns->reg, G_HIGH + kind) <= IPCMNI)
+		kind++;
+	if (kind < KINDS)
+		return ns_fail(-EUCLEAN, "%s/%s has impossible numbers", ns->dir, name);
+	for (kind = 0; kind < KINDS && !e; kind++)
+		e = ensure(ns, row_cell(kind, 0, 0), area_value(&ns->reg, G_HIGH + kind) * ROW_CELLS);
+	if (!e)
+		e = ensure(ns, att_cell(0, 0), high * ATT_CELLS);
+	return e ? ns_fail(-ENOSPC, "no room for %s/%s", ns->dir, name) : 0;
 }

@@ -31,6 +31,7 @@ enum {
 	G_ATT_FREE,
 	G_ATT_HIGH,
 	G_READY, /* 1: loaded from the store */
+	G_LIMITS_DIRTY, /* changes of limits that the store does not have yet; 0: none */
 	G_END
 };
 
@@ -42,7 +43,7 @@ enum row_cell { R_STATE, R_KEY, R_MODE, R_UID, R_GID, R_CUID, R_CGID, R_SIZE, R_
 #define ROW_SAVED_CELLS R_VERSION /* the first ones are what the store keeps */
 enum { ROW_FREE, ROW_USED, ROW_DEST };
 #define ROW_STATE(v) ((v) & 0xff)
-#define ROW_SEQ(v) ((v) >> 8)
+#define ROW_SEQ(v) ((v) >> 8 & (INT32_MAX / IPCMNI))
 #define DNEXT_END 0xffffffffu
 
 #define ATT_MAX 262144u
@@ -59,6 +60,21 @@ enum { A_SEG, A_COUNT, A_NEXT, ATT_CELLS }; /* row index + 1 of the segment; map
 static inline uint32_t row_cell(enum kind kind, uint32_t index, enum row_cell c)
 {
 	return (uint32_t)(REG_ROWS_AT / 8) + (kind * IPCMNI + index) * ROW_CELLS + c;
+}
+
+/* Rows of indexes never used may have no memory: reading one would take some, and there may be none. */
+static inline uint32_t rows_high(const struct area *reg, enum kind kind)
+{
+	uint32_t high = area_value(reg, G_HIGH + kind);
+
+	return high < IPCMNI ? high : IPCMNI;
+}
+
+static inline uint32_t att_high(const struct area *reg)
+{
+	uint32_t high = area_value(reg, G_ATT_HIGH);
+
+	return high < ATT_MAX ? high : ATT_MAX;
 }
 
 static inline uint32_t att_head(uint32_t slot)
@@ -102,13 +118,19 @@ int registry_add(struct ipc_ns *ns, int who, struct row *r);
 /* Remove it, or with keep (attached segments) mark it; -EINVAL when it is gone already. */
 int registry_remove(struct ipc_ns *ns, int who, struct row *r, bool keep);
 int registry_set_perm(struct ipc_ns *ns, int who, struct row *r, uid_t uid, gid_t gid, uint32_t mode, uint32_t size);
-/* Bring the store up to date before an answer. */
+/*
+ * Bring the store up to date before an answer. While somebody else keeps the store's lock and does not go on, the answer
+ * goes ahead: he saves what is there when he goes on, and whoever comes first if he dies.
+ */
 int registry_sync(struct ipc_ns *ns, int who);
+bool registry_unsaved(struct ipc_ns *ns);
 
 void row_touch(struct txn *t, enum kind kind, uint32_t index);
 void row_free_entries(struct txn *t, const struct row *r);
 uint32_t registry_max_index(struct ipc_ns *ns, enum kind kind, uint32_t *in_use);
 
 int registry_init(struct ipc_ns *ns);
+/* Of a registry just mapped: are its numbers possible, and is there memory for what they count? */
+int registry_check(struct ipc_ns *ns, const char *name);
 
 #endif

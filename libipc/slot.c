@@ -28,7 +28,9 @@ uint64_t process_start(pid_t pid, bool *gone)
 	ssize_t n;
 	int fd;
 
-	*gone = false;
+	*gone = pid <= 0; /* no process has such a number, and kill() would mean others by it */
+	if (*gone)
+		return 0;
 	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0) {
@@ -217,7 +219,7 @@ static uint32_t claim(struct ipc_ns *ns, int state, pid_t pid)
 {
 	for (uint32_t s = 1; s < WHO_MAX; s++) {
 		struct slot_row *r = &ns->slots->row[s];
-		uint64_t word, high = atomic_load(&ns->slots->high);
+		uint64_t word, high = slots_high(ns);
 
 		if (s >= high && file_fence(r, sizeof *r))
 			return 0;
@@ -237,7 +239,7 @@ static uint32_t claim(struct ipc_ns *ns, int state, pid_t pid)
 
 int slot_take(struct ipc_ns *ns)
 {
-	uint32_t high = atomic_load(&ns->slots->high);
+	uint32_t high = slots_high(ns);
 	uint64_t start;
 	bool gone;
 	int e = 0;
@@ -254,7 +256,7 @@ int slot_take(struct ipc_ns *ns)
 		uint64_t gen;
 
 		if (!slot)
-			return -ENOSPC;
+			return -ENOMEM;
 		file = map_locked(ns, slot, &e);
 		gen = WORD_GEN(atomic_load(&r->word));
 		if (!file) { /* e.g. a reader of its last owner's /proc/PID/maps: another slot will do */
@@ -342,7 +344,7 @@ int who_take(struct ipc_ns *ns)
 		atomic_fetch_add(&ns->threads, 1);
 		return (int)w;
 	}
-	return -ENOSPC;
+	return -ENOMEM;
 }
 
 void who_give(struct ipc_ns *ns, uint32_t who)
@@ -353,7 +355,7 @@ void who_give(struct ipc_ns *ns, uint32_t who)
 		atomic_fetch_sub(&ns->threads, 1);
 }
 
-/* Leave before the process ends (close): what is pending is settled as if it had exited. */
+/* Leave before the process ends (close), as at exec: undo stays pending until it ends, or opens the namespace again. */
 void slot_leave(struct ipc_ns *ns)
 {
 	uint32_t slot = atomic_exchange(&ns->slot, 0);
@@ -378,7 +380,7 @@ int slot_fork_prepare(struct ipc_ns *ns)
 		int e;
 
 		if (!slot)
-			return -ENOSPC;
+			return -ENOMEM;
 		file = map_locked(ns, slot, &e);
 		if (!file) {
 			if (e != -EAGAIN) {

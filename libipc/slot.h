@@ -48,6 +48,21 @@ struct slot_notes {
 	uint64_t note[NOTES_MAX]; /* kind << 32 | id */
 };
 
+/* How many have been used, no more than there are. */
+static inline uint32_t slots_high(const struct ipc_ns *ns)
+{
+	uint32_t high = atomic_load(&ns->slots->high);
+
+	return high < WHO_MAX ? high : WHO_MAX;
+}
+
+static inline uint32_t whos_high(const struct ipc_ns *ns)
+{
+	uint32_t high = atomic_load(&ns->slots->who_high);
+
+	return high < WHO_MAX ? high : WHO_MAX;
+}
+
 #define SLOT_OF(tag) ((tag) & (WHO_MAX - 1))
 #define TAG(slot, gen) ((uint32_t)(slot) | (uint32_t)(gen) << 14)
 #define WORD(state, gen, pid) ((uint64_t)(uint32_t)(pid) << 32 | (uint64_t)((gen) & 0xffffff) << 8 | (state))

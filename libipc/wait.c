@@ -30,7 +30,9 @@ void list_append(struct txn *t, uint32_t head, uint32_t tail, uint32_t who)
 {
 	uint32_t last = area_value(t->area, tail);
 
-	txn_set(t, last && last < WHO_MAX ? REQ_NEXT(t->area, last) : head, who);
+	if (last >= WHO_MAX || last == who || (last && STATE_WHAT(area_value(t->area, REQ_STATE(t->area, last))) != REQ_WAIT))
+		last = 0; /* damaged: a new list begins */
+	txn_set(t, last ? REQ_NEXT(t->area, last) : head, who);
 	txn_set(t, tail, who);
 	txn_set(t, REQ_PREV(t->area, who), last);
 	txn_set(t, REQ_NEXT(t->area, who), 0);
@@ -114,6 +116,21 @@ void wait_interrupt(void)
 		return;
 	wait_settle(f, EINTR);
 	ipc_frame = NULL;
+}
+
+void wait_lost(struct frame *f, bool closed)
+{
+	struct area *a = &f->obj->area;
+	struct txn t;
+	uint32_t prev;
+	bool lost;
+
+	txn_begin(&t, a, f->who);
+	prev = area_value(a, REQ_PREV(a, f->who));
+	lost = area_value(a, REQ_STATE(a, f->who)) == atomic_load(&f->waiting) &&
+	       (closed || prev >= WHO_MAX || area_value(a, prev ? REQ_NEXT(a, prev) : f->head) != f->who);
+	if (txn_valid(&t) && lost)
+		wait_settle(f, EIDRM);
 }
 
 static bool waits(struct frame *f)

@@ -64,11 +64,25 @@ static inline uint32_t req_cell(const struct area *a, uint32_t who, size_t offse
 void list_append(struct txn *t, uint32_t head, uint32_t tail, uint32_t who);
 void list_remove(struct txn *t, uint32_t head, uint32_t tail, uint32_t who);
 
+/*
+ * May who stand in a list behind `before`? Whoever does waits and says so. Anything else is damage, if the transaction
+ * in which it was seen commits.
+ */
+static inline bool list_sound(const struct area *a, uint32_t who, uint32_t before)
+{
+	return who < WHO_MAX && STATE_WHAT(area_value(a, REQ_STATE(a, who))) == REQ_WAIT &&
+	       area_value(a, REQ_PREV(a, who)) == before;
+}
+#define LIST_DAMAGED WHO_MAX /* in place of a member */
+
 /* Entries of a join; sets f->waiting. */
 void wait_join(struct frame *f, struct txn *t);
 
 /* Sleep until settled, interrupted, or the deadline (CLOCK_MONOTONIC; NULL: none); the result. */
 int wait_sleep(struct frame *f, const struct timespec *deadline);
+
+/* Once a second: a request that waits and that nobody will find, since its list was damaged, ends with EIDRM. */
+void wait_lost(struct frame *f, bool closed);
 
 /* End the frame's wait: the result of the request if it was performed, else -reason. Async-signal-safe. */
 void wait_settle(struct frame *f, int reason);

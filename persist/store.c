@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,9 @@
 
 #define SCHEMA_VERSION 1
 #define APPLICATION_ID 0x69706364 /* "ipcd" */
-#define BUSY_MS 30000
+#define BUSY_MS 500      /* for somebody who has the lock; */
+#define LOADING_MS 10000 /* where nothing can be done without */
+#define VFS_NAME "ipc" /* the system's, but for how it sleeps */
 #define FDS 8
 
 #define COLUMNS 16 /* of a row, after kind and idx: the registry's first cells, in its order */
@@ -55,6 +58,7 @@ struct store {
 	sqlite3_stmt *st[STATEMENTS];
 	struct fd_id fds[FDS]; /* what SQLite has open, to notice when it is not ours any more */
 	int forked;
+	int busy;    /* the lock was not to be had */
 	int loading; /* the caller says what is wrong */
 	int fresh;   /* there was no database, or none to be used */
 };
@@ -143,13 +147,41 @@ static int guarded_fcntl(int fd, int cmd, ...)
 	return abandoning && !is_ours(abandoning, fd) ? 0 : fcntl(fd, cmd, arg);
 }
 
+/*
+ * SQLite sleeps where the busy timeout does not reach, while somebody restores the log's index: ten seconds, if that one
+ * is stopped. So its sleeps come out of what this call may still wait.
+ */
+static __thread int patience_us;
+
+static int short_sleep(sqlite3_vfs *vfs, int us)
+{
+	(void)vfs;
+	us = us < patience_us ? us : patience_us;
+	patience_us -= us;
+	return us > 0 && !usleep((useconds_t)us) ? us : 0;
+}
+
+static void be_patient(struct store *s)
+{
+	int ms = s->loading ? LOADING_MS : s->busy ? 0 : BUSY_MS;
+
+	patience_us = ms * 1000;
+	sqlite3_busy_timeout(s->db, ms);
+}
+
+static pthread_once_t guarded = PTHREAD_ONCE_INIT;
+
 static void guard_calls(void)
 {
+	static sqlite3_vfs ours;
 	sqlite3_vfs *vfs = sqlite3_vfs_find("unix");
-	static int done;
 
-	if (!vfs || __atomic_exchange_n(&done, 1, __ATOMIC_RELAXED))
+	if (!vfs)
 		return;
+	ours = *vfs;
+	ours.zName = VFS_NAME;
+	ours.xSleep = short_sleep;
+	sqlite3_vfs_register(&ours, 0);
 	vfs->xSetSystemCall(vfs, "close", (sqlite3_syscall_ptr)guarded_close);
 	vfs->xSetSystemCall(vfs, "fcntl", (sqlite3_syscall_ptr)(void *)guarded_fcntl);
 }
@@ -183,17 +215,23 @@ static int pragma_int(struct store *s, const char *text, int *value)
 	return rc;
 }
 
+/* Somebody has the lock, or is restoring the log's index. */
+static int is_busy(int rc)
+{
+	return (rc & 0xff) == SQLITE_BUSY || (rc & 0xff) == SQLITE_PROTOCOL;
+}
+
 /* Open the file and make sure that it is ours. 0, -errno; -EUCLEAN: not a database, or somebody else's. */
 static int connect_file(struct store *s)
 {
 	int application = 0, version = 0, tables = 0, rc;
 
-	guard_calls();
+	pthread_once(&guarded, guard_calls);
 	if (sqlite3_open_v2(s->path, &s->db,
-			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
+			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, VFS_NAME) != SQLITE_OK)
 		return -EACCES;
 	chmod(s->path, 0600); /* whatever the umask is; SQLite's other files follow it */
-	sqlite3_busy_timeout(s->db, BUSY_MS);
+	be_patient(s);
 	sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 	rc = pragma_int(s, "PRAGMA application_id", &application);
 	if (rc == SQLITE_OK)
@@ -201,13 +239,15 @@ static int connect_file(struct store *s)
 	if (rc == SQLITE_OK)
 		rc = pragma_int(s, "SELECT count(*) FROM sqlite_schema", &tables);
 	if (rc != SQLITE_OK)
-		return rc == SQLITE_NOTADB || rc == SQLITE_CORRUPT ? -EUCLEAN : rc == SQLITE_CANTOPEN ? -EACCES : -EIO;
+		return rc == SQLITE_NOTADB || rc == SQLITE_CORRUPT ? -EUCLEAN : rc == SQLITE_CANTOPEN ? -EACCES :
+		       is_busy(rc) ? -EBUSY : -EIO;
 	if (tables && application != APPLICATION_ID)
 		return -EUCLEAN;
 	if (version > SCHEMA_VERSION)
 		return -EPROTO;
-	if (execute(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=256") != SQLITE_OK)
-		return -EIO;
+	rc = execute(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=256");
+	if (rc != SQLITE_OK)
+		return is_busy(rc) ? -EBUSY : -EIO;
 	if (!version)
 		s->fresh = 1;
 	if (!version && execute(s, schema) != SQLITE_OK)
@@ -247,9 +287,10 @@ static int store_connect(struct store *s, int may_move)
 	}
 	for (int i = 0; i < STATEMENTS && !e; i++)
 		if (sqlite3_prepare_v3(s->db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &s->st[i], NULL) != SQLITE_OK)
-			e = -EIO;
+			e = is_busy(sqlite3_errcode(s->db)) ? -EBUSY : -EIO;
+	s->busy = e == -EBUSY;
 	if (e) {
-		if (e != -EACCES)
+		if (e != -EACCES && e != -EBUSY)
 			say(s, -e, "cannot be used");
 		disconnect(s);
 		return e;
@@ -300,6 +341,8 @@ static int run(struct store *s, enum statement which)
 	if (rc == SQLITE_DONE)
 		return 0;
 	rc &= 0xff;
+	if (is_busy(rc))
+		return -EBUSY;
 	if (rc == SQLITE_FULL)
 		return -ENOSPC;
 	if (rc == SQLITE_NOMEM)
@@ -313,7 +356,17 @@ int store_lock(struct store *s)
 {
 	int e = ready(s);
 
-	return e ? e : run(s, ST_BEGIN);
+	if (e)
+		return e;
+	be_patient(s);
+	e = run(s, ST_BEGIN);
+	s->busy = e == -EBUSY;
+	return e;
+}
+
+void store_hurry(struct store *s)
+{
+	s->busy = 1;
 }
 
 int store_unlock(struct store *s, int error)

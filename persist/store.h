@@ -18,8 +18,12 @@ struct store *store_new(const char *directory);
 void store_free(struct store *s);
 void store_after_fork(struct store *s);
 
-/* A write transaction: store_lock, puts, then store_unlock commits (error 0) or rolls back; returns the error. */
+/*
+ * A write transaction: store_lock, puts, then store_unlock commits (error 0) or rolls back; returns the error. -EBUSY:
+ * somebody has kept the lock for half a second (he may be stopped); until it is had again, it is not waited for.
+ */
 int store_lock(struct store *s);
+void store_hurry(struct store *s); /* do not wait for it the next time either */
 int store_unlock(struct store *s, int error);
 
 int store_put(struct store *s, int kind, uint32_t index, const uint32_t *values);

@@ -96,6 +96,14 @@ check "show of a set shows values and who changed them last" shown sem "$s" '^se
 check "... who waits, for what" shown sem "$s" '^waiting +2$' \
 	"^  pid $w1 \\(perl\\): semaphore 1 -1 with undo, semaphore 2 -3\$" "^  pid $w2 \\(perl\\): semaphore 1 is zero\$"
 check "... and whose undo is pending" shown sem "$s" '^undo +1$' "^  pid $holder \\(perl\\): semaphore 1 -2 when it ends\$"
+"${on[@]}" perl -e 'my $s = semget(0x77, 2, 01600) // die; semop($s, pack("s!6", 0, 5, 010000, 1, 2, 010000)) || die; $| = 1;
+	print "$$ $s\n"; sleep 1 while 1' >"$tmp/first" &
+soon test -s "$tmp/first"
+read -r first t <"$tmp/first"
+check "... also of the first semaphore" shown sem "$t" '^undo +2$' "^  pid $first \\(perl\\): semaphore 0 -5 when it ends\$" \
+	"^  pid $first \\(perl\\): semaphore 1 -2 when it ends\$"
+kill "$first"
+"${ctl[@]}" rm sem "$t"
 check "show of a queue says who waits, for what" shown msg "$q" '^messages +0$' '^bytes +0 of 16384$' \
 	"^received by +$holder " "^  pid $r0 \\(perl\\): receives any message\$" "^  pid $r1 \\(perl\\): receives type 77\$" \
 	"^  pid $r2 \\(perl\\): receives the lowest type up to 7\$" "^  pid $r3 \\(perl\\): receives type other than 5\$"
