@@ -33,11 +33,6 @@ bool with_efault;
 
 static uint64_t random_state;
 
-void choose_seed(uint64_t seed)
-{
-	random_state = seed * 0x9e3779b97f4a7c15u + 1;
-}
-
 /* splitmix64 */
 static uint64_t random_word(void)
 {
@@ -46,6 +41,13 @@ static uint64_t random_word(void)
 	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
 	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
 	return z ^ (z >> 31);
+}
+
+/* Mixed, not multiplied: seeds side by side would otherwise share their sequence, shifted by a step. */
+void choose_seed(uint64_t seed)
+{
+	random_state = seed;
+	random_state = random_word();
 }
 
 unsigned rnd(unsigned n)
