@@ -101,13 +101,17 @@ $(B)/walk-%.t: Makefile
 	@mkdir -p $(@D)
 	@printf '#!/bin/sh\nT_EFAULT=0 exec t/walk/walk.sh $*\n' > $@ && chmod +x $@
 
+$(B)/model-all.t: Makefile
+	@mkdir -p $(@D)
+	@printf '#!/bin/sh\nexec t/model/model.sh --all\n' > $@ && chmod +x $@
+
 build-tests: all $(TESTS) $(WRAPPERS) $(OWN_T)
 
 check: build-tests $(B)/walk-20000.t ## run the tests
 	$(PROVE) $(WRAPPERS) $(OWN_T) t/model/model.sh $(B)/walk-20000.t t/apps/postgresql.sh
 
-check-all: build-tests $(B)/walk-100000.t ## run the tests with the long sweeps
-	T_STEP=1 $(PROVE) $(WRAPPERS) $(OWN_T) t/model/model.sh $(B)/walk-100000.t t/apps/postgresql.sh
+check-all: build-tests $(B)/walk-100000.t $(B)/model-all.t ## run the tests with the long sweeps
+	T_STEP=1 $(PROVE) $(WRAPPERS) $(OWN_T) $(B)/model-all.t $(B)/walk-100000.t t/apps/postgresql.sh
 
 # Programs under AddressSanitizer do not get past its runtime when they are traced, filtered or short of address space;
 # those tests are not part of this run.
