@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A process that is stepped through one call, instruction by instruction, and meets something at the k-th: it is
- * killed, left stopped, interrupted by a signal, or somebody makes possible what it is about to wait for. For every k
- * a fresh victim is forked; the test looks at the object before and after the victim's death.
+ * killed, left stopped, stopped while others go on and then let go on itself, interrupted by a signal, or somebody
+ * makes possible what it is about to wait for. For every k a fresh victim is forked; the test looks at the object
+ * before and after the victim's death.
  *
  * Rules inside:
  *  - The victim's call begins at an int3 and ends with step_sh->done; then it tells, unstepped, what it found there.
@@ -30,12 +31,12 @@
 
 #define STEP_MAX 60000
 
-enum step_act { STEP_KILL, STEP_STOP, STEP_SIGNAL, STEP_GO, STEP_ACTS };
+enum step_act { STEP_KILL, STEP_STOP, STEP_PASS, STEP_SIGNAL, STEP_GO, STEP_ACTS };
 
 /* What the victim tells, and where the test is (for the watchdog). */
 struct step_shared {
-	volatile int done, told, handled;
-	volatile long result, error, hresult, herror;
+	volatile int done, told, handled, jumped;
+	volatile long result, error, hresult, herror, again;
 	volatile uint64_t serial, hserial; /* of a message that was received */
 	volatile long type, htype;
 	volatile int torn;
@@ -60,6 +61,8 @@ struct step_scene {
 	bool (*waits)(void);       /* does the victim wait in the object? */
 	void (*stopped)(bool told);/* look while the victim is stopped; told: at its end */
 	void (*after)(void);       /* look after its death */
+	void (*ready)(void);       /* when the victim has warmed up; or NULL */
+	void (*meanwhile)(void);   /* others operate while it is stopped, and leave all as it was; NULL: not done */
 };
 
 struct step_trace {
@@ -180,8 +183,8 @@ static void step_fork(void)
 {
 	int st;
 
-	step_sh->done = step_sh->told = step_sh->handled = step_sh->torn = 0;
-	step_sh->result = step_sh->hresult = -2;
+	step_sh->done = step_sh->told = step_sh->handled = step_sh->jumped = step_sh->torn = 0;
+	step_sh->result = step_sh->hresult = step_sh->again = -2;
 	step_sh->serial = step_sh->hserial = 0;
 	step_agent_done = false;
 	fflush(stdout);
@@ -191,6 +194,8 @@ static void step_fork(void)
 	if (step_pid < 0 || waitpid(step_pid, &st, 0) != step_pid || !WIFSTOPPED(st) || WSTOPSIG(st) != SIGTRAP)
 		bail_out("the victim does not start");
 	ptrace(PTRACE_SETOPTIONS, step_pid, NULL, (void *)PTRACE_O_EXITKILL);
+	if (step_now->ready)
+		step_now->ready();
 }
 
 static unsigned long step_rip(void)
@@ -353,7 +358,9 @@ static void step_round(const struct step_trace *t, long k)
 	step_go(t, k);
 	if (step_early)
 		step_agent();
-	if (step_sh->done || step_act == STEP_GO)
+	if (step_act == STEP_PASS)
+		step_now->meanwhile();
+	if (step_sh->done || step_act == STEP_GO || step_act == STEP_PASS)
 		step_finish(0);
 	else if (step_act == STEP_SIGNAL)
 		step_finish(SIGUSR1);
@@ -366,7 +373,7 @@ static void step_round(const struct step_trace *t, long k)
 
 static const char *step_act_name(void)
 {
-	static const char *const name[STEP_ACTS] = { "killed", "left stopped", "interrupted", "met" };
+	static const char *const name[STEP_ACTS] = { "killed", "left stopped", "passed by others", "interrupted", "met" };
 
 	return name[step_act];
 }
@@ -411,7 +418,7 @@ static void step_scene(const struct step_scene *s, long every)
 	step_end(false);
 	for (int early = 0; early <= (s->agent != NULL); early++)
 		for (int act = 0; act < STEP_ACTS; act++)
-			if (act != STEP_GO || early)
+			if ((act != STEP_GO || early) && (act != STEP_PASS || s->meanwhile))
 				step_sweep(s, &t, (enum step_act)act, early, every);
 }
 

@@ -4,11 +4,7 @@
  * interrupted at each instruction. Others then at once find a consistent set and can do everything on it, and every
  * unit and undo adjustment is accounted for.
  */
-#include "../../libipc/obj_sem.c" /* for the layout of its undo rows; the library's own copy is not linked then */
-
-#include "step.h"
-
-union semun { int val; struct semid_ds *buf; unsigned short *array; };
+#include "step_sem.h"
 
 static int set;
 static int base, ups, victim_op, handler_op;
@@ -26,37 +22,14 @@ static int op(int num, int by, int flags)
 	return ipc_semop(step_ns, set, &s, 1);
 }
 
-/* The undo of one row: what the victim has for semaphore 0 goes to *mine, all else to *others. */
-static void add_row(const struct area *a, uint32_t row, int *mine, int *others)
-{
-	uint32_t tag = area_value(a, undo_cell(a, row, 0));
-
-	for (uint32_t i = 0; tag && i < 3; i++) {
-		uint32_t u = area_value(a, undo_cell(a, row, i + 1));
-		int adjust = EPOCH(u) == EPOCH(value_of(a, i)) ? ADJ(u) : 0;
-
-		if (!i)
-			adjust = first_adj(a, (int32_t)row, atomic_load(&a->head->hot));
-		*(!i && slot_pid(step_ns, tag) == step_pid ? mine : others) += adjust;
-	}
-}
-
 /* What the victim has pending on semaphore 0; *others: what anybody has on any. */
 static int pending(int *others)
 {
-	struct obj *o;
-	int mine = 9999;
-	uint64_t x;
+	int mine[3];
 
-	if (object_open(step_ns, KIND_SEM, set, ns_enter(step_ns), &o))
-		return mine;
-	do {
-		x = area_idle(&o->area);
-		mine = *others = 0;
-		for (uint32_t row = 0; row < area_value(&o->area, S_UHIGH); row++)
-			add_row(&o->area, row, &mine, others);
-	} while (!area_unmoved(&o->area, x));
-	return mine;
+	undo_pending(set, mine, others);
+	*others += abs(mine[1]) + abs(mine[2]);
+	return mine[0];
 }
 
 static int clipped(int value)
@@ -149,18 +122,6 @@ static bool peer_waits(void)
 	return with_peer && !step_peer_idle() && ctl(0, GETNCNT, 0) == 1;
 }
 
-/* A waker that died before its wake-up delays the sleeper by up to a second: mostly, spare us that second. */
-static void hurry(void)
-{
-	struct obj *o;
-	int me = ns_enter(step_ns);
-
-	if (random() % 500 == 0 || object_open(step_ns, KIND_SEM, set, me, &o))
-		return;
-	for (uint32_t w = 1; w < atomic_load(&step_ns->slots->who_high); w++)
-		wait_wake(&o->area, w);
-}
-
 static void stopped(bool done)
 {
 	int others, got, adjust = pending(&others), sum = 0;
@@ -202,7 +163,7 @@ static void after(void)
 		return;
 	if (!got)
 		step_check(!op(0, 1, 0), "an up for the peer");
-	hurry();
+	hurry(set);
 	step_check(wait_until(step_peer_idle()), "the peer sleeps on");
 	step_check(!step_peer->result, "the peer's semop: errno %ld", step_peer->error);
 	step_check(ctl(0, GETVAL, 0) == 0 && ctl(0, GETNCNT, 0) == 0, "value %d", ctl(0, GETVAL, 0));
@@ -251,10 +212,23 @@ static bool victim_waits(void)
 	return ctl(0, GETNCNT, 0) == 1;
 }
 
+/* All units are taken and come back, with undo, so that much of what the victim has read is the same again. */
+static void meanwhile(void)
+{
+	int value = ctl(0, GETVAL, 0);
+
+	if (value)
+		step_check(!op(0, -value, SEM_UNDO | IPC_NOWAIT) && !op(0, value, SEM_UNDO), "all units: errno %d", errno);
+	everything_else();
+}
+
+#define SIDES .warm = warm, .call = call, .tell = tell, .handler = handler, .stopped = stopped, .after = after, \
+	.meanwhile = meanwhile
+
 static const struct step_scene scenes[] = {
-	{ "semop at once", prepare_at_once, warm, call, tell, handler, NULL, NULL, stopped, after },
-	{ "semop waking a sleeper", prepare_waking, warm, call, tell, handler, NULL, NULL, stopped, after },
-	{ "semop sleeping", prepare_sleeping, warm, call, tell, handler, agent, victim_waits, stopped, after },
+	{ .name = "semop at once", .prepare = prepare_at_once, SIDES },
+	{ .name = "semop waking a sleeper", .prepare = prepare_waking, SIDES },
+	{ .name = "semop sleeping", .prepare = prepare_sleeping, .agent = agent, .waits = victim_waits, SIDES },
 };
 
 int main(void)

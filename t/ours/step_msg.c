@@ -416,13 +416,29 @@ static void agent(void)
 		receive_one(0);
 }
 
+/* A message of another type comes and goes, where there is room for it. */
+static void meanwhile(void)
+{
+	uint64_t s = 0;
+
+	queued();
+	if (!put(5, 0, IPC_NOWAIT))
+		step_check(!get(5, IPC_NOWAIT, &s), "a message of type 5 has gone: errno %d", errno);
+	else
+		step_check(errno == EAGAIN, "msgsnd: errno %d", errno);
+	audit();
+}
+
+#define SIDES .warm = warm, .call = call, .tell = tell, .handler = handler, .stopped = stopped, .after = after, \
+	.meanwhile = meanwhile
+
 static const struct step_scene scenes[] = {
-	{ "msgsnd at once", send_at_once, warm, call, tell, handler, NULL, NULL, stopped, after },
-	{ "msgsnd waking a receiver", send_waking, warm, call, tell, handler, NULL, NULL, stopped, after },
-	{ "msgsnd sleeping", send_sleeping, warm, call, tell, handler, agent, victim_waits, stopped, after },
-	{ "msgrcv at once", receive_at_once, warm, call, tell, handler, NULL, NULL, stopped, after },
-	{ "msgrcv waking a sender", receive_waking, warm, call, tell, handler, NULL, NULL, stopped, after },
-	{ "msgrcv sleeping", receive_sleeping, warm, call, tell, handler, agent, victim_waits, stopped, after },
+	{ .name = "msgsnd at once", .prepare = send_at_once, SIDES },
+	{ .name = "msgsnd waking a receiver", .prepare = send_waking, SIDES },
+	{ .name = "msgsnd sleeping", .prepare = send_sleeping, .agent = agent, .waits = victim_waits, SIDES },
+	{ .name = "msgrcv at once", .prepare = receive_at_once, SIDES },
+	{ .name = "msgrcv waking a sender", .prepare = receive_waking, SIDES },
+	{ .name = "msgrcv sleeping", .prepare = receive_sleeping, .agent = agent, .waits = victim_waits, SIDES },
 };
 
 int main(void)
