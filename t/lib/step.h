@@ -62,6 +62,7 @@ struct step_scene {
 	void (*stopped)(bool told);/* look while the victim is stopped; told: at its end */
 	void (*after)(void);       /* look after its death */
 	void (*ready)(void);       /* when the victim has warmed up; or NULL */
+	bool interrupts;           /* it is about interruption only */
 	void (*meanwhile)(void);   /* others operate while it is stopped, and leave all as it was; NULL: not done */
 };
 
@@ -418,7 +419,8 @@ static void step_scene(const struct step_scene *s, long every)
 	step_end(false);
 	for (int early = 0; early <= (s->agent != NULL); early++)
 		for (int act = 0; act < STEP_ACTS; act++)
-			if ((act != STEP_GO || early) && (act != STEP_PASS || s->meanwhile))
+			if ((act != STEP_GO || early) && (act != STEP_PASS || s->meanwhile) &&
+			    (act == STEP_SIGNAL || !s->interrupts))
 				step_sweep(s, &t, (enum step_act)act, early, every);
 }
 
