@@ -238,7 +238,7 @@ int main(void)
 	succeeds(set, "a set");
 	step_peer_start(peer);
 	for (int i = 0; i < 3; i++)
-		step_scene(&scenes[i], step_every(20));
+		step_scene(&scenes[i], step_every(10));
 	step_peer_end();
 	step_all_free();
 	succeeds(ctl(0, IPC_RMID, 0), "removed");

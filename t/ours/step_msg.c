@@ -448,7 +448,7 @@ int main(void)
 	succeeds(queue, "a queue");
 	step_peer_start(peer);
 	for (int i = 0; i < 6; i++)
-		step_scene(&scenes[i], step_every(20));
+		step_scene(&scenes[i], step_every(10));
 	step_peer_end();
 	step_all_free();
 	ok(orphans < 20, "nodes of interrupted calls come back (%u left)", orphans);

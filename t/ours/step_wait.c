@@ -488,7 +488,7 @@ static void play(const struct sems *s)
 	succeeds(set, "a set");
 	if (s->peer.n)
 		step_peer_start(peer);
-	step_scene(&scene, step_every(20));
+	step_scene(&scene, step_every(0));
 	if (s->peer.n)
 		step_peer_end();
 	succeeds(ctl(0, IPC_RMID, 0), "removed");
