@@ -406,14 +406,21 @@ static void after(void)
 
 /* ---- the scenes ---- */
 
-/* Of the victim's kind: an array that is staged if the victim's is. */
+/* Of the victim's kind: an array that is staged if the victim's is. One in three is refused when its list is written. */
 static void choose_handler(void)
 {
 	int by = random() % 2 ? 1 : -1, flags = IPC_NOWAIT | (random() % 2 && !now->plain ? SEM_UNDO : 0);
+	int first = now->handler;
 
 	handler.n = victim.n > 6 ? 7 : now->jumps ? (size_t)random() % 2 : 1;
 	for (int i = 0; i < 7; i++)
-		handler.op[i] = (struct sembuf){ (unsigned short)(now->handler + i), (short)by, (short)flags };
+		handler.op[i] = (struct sembuf){ (unsigned short)(first + i), (short)by, (short)flags };
+	if (random() % 3)
+		return;
+	handler.n = victim.n > 6 ? 7 : 2;
+	for (int i = 0; i < 6; i++)
+		handler.op[i] = (struct sembuf){ (unsigned short)(now->nsems - 1 - i % now->nsems), 1, (short)flags };
+	handler.op[handler.n - 1] = (struct sembuf){ (unsigned short)first, -30000, (short)flags };
 }
 
 static void prepare(void)
