@@ -13,7 +13,7 @@
 set -u
 export LC_ALL=C
 here=$(cd "$(dirname "$0")" && pwd)
-limit=${T_LIMIT:-300}	# seconds for one search
+limit=${T_LIMIT:-300}	# seconds for one search; with --all 3600, where a loaded machine needs many minutes
 jobs=${T_JOBS:-2}
 
 # what | model | definitions | the promise
@@ -140,7 +140,7 @@ trap 'exit 1' TERM INT
 missing && exit 0
 case ${1:-} in
 --trace) trace "${2:?--trace needs a word}"; exit ;;
---all) mapfile -t lines < <(variants) ;;
+--all) limit=${T_LIMIT:-3600} && mapfile -t lines < <(variants) ;;
 '') mapfile -t lines < <(variants | grep -v '^+') ;;
 *) echo "model.sh: unknown option $1" >&2; exit 2 ;;
 esac
