@@ -12,18 +12,18 @@
 
 union semun { int val; struct semid_ds *buf; unsigned short *array; };
 
-/* The undo of one row: the victim's is added to mine, anybody else's, as a size, to *others. */
+/* The undo of one row: the victim's is added to mine, anybody else's, or nobody's, as a size, to *others. */
 static void undo_of_row(const struct area *a, uint32_t row, int *mine, int *others)
 {
 	uint32_t tag = area_value(a, undo_cell(a, row, 0));
 
-	for (uint32_t i = 0; tag && i < a->head->count; i++) {
+	for (uint32_t i = 0; i < a->head->count; i++) {
 		uint32_t u = area_value(a, undo_cell(a, row, i + 1));
 		int adjust = EPOCH(u) == EPOCH(value_of(a, i)) ? ADJ(u) : 0;
 
 		if (!i)
 			adjust = first_adj(a, (int32_t)row, atomic_load(&a->head->hot));
-		if (slot_pid(step_ns, tag) == step_pid)
+		if (tag && slot_pid(step_ns, tag) == step_pid)
 			mine[i] += adjust;
 		else
 			*others += abs(adjust);

@@ -345,11 +345,20 @@ static void everything_else(void)
 		   !ctl(last, SETVAL, 0), "SETVAL");
 }
 
-/* All units are taken and come back, where nobody waits for either. */
+static bool for_zero(const struct array *a)
+{
+	return a->n && !a->op[0].sem_op;
+}
+
+/* All units are taken and come back, where nobody waits for either; and one more comes, if that does not hinder. */
 static void meanwhile(void)
 {
-	int flags = now->plain ? 0 : SEM_UNDO;
+	int flags = now->plain ? 0 : SEM_UNDO, more = (int)(random() % (now->nsems - 1));
 
+	if (!waiting() && !for_zero(&victim) && !for_zero(&now->peer) && random() % 2) {
+		step_check(!op(more, 1, 0), "one more: errno %d", errno);
+		given[more]++;
+	}
 	for (int i = 0; i < now->nsems && !waiting(); i++) {
 		int n = ctl(i, GETVAL, 0);
 
@@ -406,7 +415,10 @@ static void after(void)
 
 /* ---- the scenes ---- */
 
-/* Of the victim's kind: an array that is staged if the victim's is. One in three is refused when its list is written. */
+/*
+ * Of the victim's kind: an array that is staged if the victim's is. One in three is refused when its list is written.
+ * Where the agent gives units, some sleep, with the request that the interrupted frame has used.
+ */
 static void choose_handler(void)
 {
 	int by = random() % 2 ? 1 : -1, flags = IPC_NOWAIT | (random() % 2 && !now->plain ? SEM_UNDO : 0);
@@ -415,6 +427,8 @@ static void choose_handler(void)
 	handler.n = victim.n > 6 ? 7 : now->jumps ? (size_t)random() % 2 : 1;
 	for (int i = 0; i < 7; i++)
 		handler.op[i] = (struct sembuf){ (unsigned short)(first + i), (short)by, (short)flags };
+	if (now->agent.sem_op == 1 && handler.n == 1 && random() % 4 == 0)
+		handler.op[0] = (struct sembuf){ (unsigned short)first, -1, (short)(flags & SEM_UNDO) };
 	if (random() % 3)
 		return;
 	handler.n = victim.n > 6 ? 7 : 2;
