@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * msgsnd and msgrcv, stepped through (t/lib/step.h): at once, waking a sleeper, sleeping; killed, stopped, interrupted
- * at each instruction. Others then at once find a consistent queue and can do everything on it; every message comes
+ * msgsnd and msgrcv, stepped through (t/lib/step.h): at once, waking a sleeper, sleeping, to and from a queue that is
+ * empty but for it; killed, stopped, interrupted at each instruction. Others then at once find a consistent queue and can do everything on it; every message comes
  * once and whole, but for the one in the call of a victim that was killed; every node of the queue's memory is in
  * exactly one place.
  */
@@ -322,6 +322,8 @@ static void after(void)
 {
 	int lost = 0;
 
+	if (random() % 2) /* what it has left is settled first, or what it has sent is received */
+		slots_sweep(step_ns, ns_enter(step_ns));
 	see_all();
 	if (with_peer)
 		peer_after();
@@ -408,6 +410,43 @@ static void receive_sleeping(void)
 	prepare(true, 0, false, false);
 }
 
+/* To an empty queue: the node is lent, or more of the queue changes, when others have used it since. */
+static void send_first(void)
+{
+	prepare(false, 0, false, false);
+}
+
+static void send_shortest_way(void)
+{
+	prepare(false, 0, false, false);
+	size = LITTLE;
+}
+
+static void used_by_others(void)
+{
+	send_one(4);
+	receive_one(4);
+}
+
+static void receive_only(void)
+{
+	prepare(true, 0, false, false);
+	size = LARGE;
+	victim_type = 0;
+	handler_sends = true;
+}
+
+static void receive_shortest_way(void)
+{
+	receive_only();
+	size = LITTLE;
+}
+
+static void only_message(void)
+{
+	send_one(4);
+}
+
 static void agent(void)
 {
 	if (receives)
@@ -439,6 +478,10 @@ static const struct step_scene scenes[] = {
 	{ .name = "msgrcv at once", .prepare = receive_at_once, SIDES },
 	{ .name = "msgrcv waking a sender", .prepare = receive_waking, SIDES },
 	{ .name = "msgrcv sleeping", .prepare = receive_sleeping, .agent = agent, .waits = victim_waits, SIDES },
+	{ .name = "msgsnd, the shortest way", .prepare = send_shortest_way, SIDES },
+	{ .name = "msgsnd to an empty queue", .prepare = send_first, .ready = used_by_others, SIDES },
+	{ .name = "msgrcv, the shortest way", .prepare = receive_shortest_way, .ready = only_message, SIDES },
+	{ .name = "msgrcv of the only message", .prepare = receive_only, .ready = only_message, SIDES },
 };
 
 int main(void)
@@ -447,7 +490,7 @@ int main(void)
 	queue = ipc_msgget(step_ns, IPC_PRIVATE, 0600);
 	succeeds(queue, "a queue");
 	step_peer_start(peer);
-	for (int i = 0; i < 6; i++)
+	for (size_t i = 0; i < sizeof scenes / sizeof *scenes; i++)
 		step_scene(&scenes[i], step_every(10));
 	step_peer_end();
 	step_all_free();
