@@ -17,6 +17,7 @@
 
 #include "libipc.h"
 #include "obj_shm.h"
+#include "sysv_proc.h"
 
 static ipc_ns *the_ns;
 static int failed;
@@ -31,6 +32,13 @@ __attribute__((constructor)) static void open_namespace(void)
 	if (!the_ns)
 		failed = 1;
 	errno = saved;
+}
+
+struct ipc_ns *sysv_namespace(void)
+{
+	if (!the_ns && !failed)
+		open_namespace();
+	return the_ns;
 }
 
 static void explain(void)
