@@ -105,10 +105,10 @@ $(B)/walk-%.t: Makefile
 build-tests: all $(TESTS) $(WRAPPERS) $(OWN_T)
 
 check: build-tests $(B)/walk-20000.t ## run the tests
-	$(PROVE) $(WRAPPERS) $(OWN_T) t/model/model.sh $(B)/walk-20000.t t/apps/postgresql.sh
+	$(PROVE) $(WRAPPERS) $(OWN_T) t/model/model.sh $(B)/walk-20000.t t/apps/tools.sh t/apps/postgresql.sh
 
 check-all: build-tests $(B)/walk-100000.t ## run the tests with the long sweeps
-	T_STEP=1 $(PROVE) $(WRAPPERS) $(OWN_T) t/model/model.sh $(B)/walk-100000.t t/apps/postgresql.sh
+	T_STEP=1 $(PROVE) $(WRAPPERS) $(OWN_T) t/model/model.sh $(B)/walk-100000.t t/apps/tools.sh t/apps/postgresql.sh
 
 # Programs under AddressSanitizer do not get past its runtime when they are traced, filtered or short of address space;
 # those tests are not part of this run.

@@ -21,6 +21,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "call.h"
 #include "libipc.h"
 #include "sysv_limit.h"
 #include "sysv_proc.h"
@@ -44,15 +45,20 @@ size_t limit_text(struct ipc_ns *ns, const struct proc_file *f, char text[PROC_T
 	return n;
 }
 
+static const char *skip_space(const char *p, const char *end)
+{
+	while (p < end && isspace((unsigned char)*p))
+		p++;
+	return p;
+}
+
 /* The next number, as strtoull reads it with base 0; white space or the end follows. 0, -EINVAL, or 1 at the end. */
 static int next_number(const char **at, const char *end, unsigned long long *value)
 {
-	const char *p = *at;
+	const char *p = skip_space(*at, end);
 	char *stop;
 	int saved = errno, overflow;
 
-	while (p < end && isspace((unsigned char)*p))
-		p++;
 	if (p == end)
 		return 1;
 	if (!isdigit((unsigned char)*p)) /* no limit is negative */
@@ -82,7 +88,7 @@ static int set_one(struct ipc_ns *ns, const struct proc_file *f, int i, unsigned
 	return e;
 }
 
-int limit_write(struct ipc_ns *ns, const struct proc_file *f, const char *text, size_t length)
+ssize_t limit_write(struct ipc_ns *ns, const struct proc_file *f, const char *text, size_t length)
 {
 	char copy[PROC_TEXT];
 	const char *at = copy, *end;
@@ -97,13 +103,13 @@ int limit_write(struct ipc_ns *ns, const struct proc_file *f, const char *text, 
 		int e = next_number(&at, end, &value);
 
 		if (e > 0)
-			return i ? 0 : -EINVAL;
+			return i ? (ssize_t)length : -EINVAL;
 		if (!e)
 			e = set_one(ns, f, i, value);
 		if (e)
 			return e;
 	}
-	return 0;
+	return skip_space(at, end) - copy;
 }
 
 /* ---- descriptors whose writing is looked for ---- */
@@ -127,14 +133,15 @@ static _Atomic uint32_t *done_word(char *page)
 static int settle(struct ipc_ns *ns, struct writer *w, char text[PROC_TEXT])
 {
 	char *page = atomic_load(&w->page);
-	size_t n;
+	ssize_t n;
 
 	if (!page || !page[0] || !strncmp(page, w->before, sizeof w->before) || atomic_exchange(done_word(page), 1))
 		return 0;
 	memcpy(text, page, DONE);
-	n = w->before[0] ? strcspn(text, "\n") : strnlen(text, DONE);
+	n = (ssize_t)(w->before[0] ? strcspn(text, "\n") : strnlen(text, DONE));
 	text[n] = 0;
-	return limit_write(ns, w->file, text, n);
+	n = limit_write(ns, w->file, text, (size_t)n);
+	return n < 0 ? (int)n : 0;
 }
 
 static void complain(const struct proc_file *f, char *text, int error)
@@ -220,18 +227,21 @@ static struct writer *writer_of(int fd)
 /* The kernel takes numbers at offset 0, and swallows what is written elsewhere. */
 bool limit_written(int fd, const void *buf, size_t length, ssize_t *result)
 {
-	int saved = errno, e = 0;
+	int saved = errno;
 	struct writer *w = writer_of(fd);
 	struct ipc_ns *ns = w ? sysv_namespace() : NULL;
+	ssize_t n = (ssize_t)length;
 
 	if (ns) {
-		if (syscall(SYS_lseek, fd, 0L, SEEK_CUR) == 0)
-			e = limit_write(ns, w->file, buf, length);
-		if (!e)
-			syscall(SYS_lseek, fd, (off_t)length, SEEK_CUR);
-		*result = e ? -1 : (ssize_t)length;
+		if (call_bad_pointer(buf, length))
+			n = length ? -EFAULT : 0;
+		else if (syscall(SYS_lseek, fd, 0L, SEEK_CUR) == 0)
+			n = limit_write(ns, w->file, buf, length);
+		if (n > 0)
+			syscall(SYS_lseek, fd, n, SEEK_CUR);
+		*result = n < 0 ? -1 : n;
 	}
-	errno = e ? -e : saved;
+	errno = n < 0 ? (int)-n : saved;
 	return ns != NULL;
 }
 

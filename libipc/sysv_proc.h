@@ -32,9 +32,9 @@ int proc_file_allowed(struct ipc_ns *ns, const struct proc_file *f, uid_t uid, i
 /* A file descriptor with the text as of now, close-on-exec; or -errno. */
 int proc_open_text(struct ipc_ns *ns, const struct proc_file *f, int flags);
 
-/* sysv_limit.c: the numbers of a file, and setting them as a write(2) of its beginning does: 0 or -errno. */
+/* sysv_limit.c: the numbers of a file, and setting them as a write(2) of its beginning does: bytes taken or -errno. */
 size_t limit_text(struct ipc_ns *ns, const struct proc_file *f, char text[PROC_TEXT]);
-int limit_write(struct ipc_ns *ns, const struct proc_file *f, const char *text, size_t length);
+ssize_t limit_write(struct ipc_ns *ns, const struct proc_file *f, const char *text, size_t length);
 /* A descriptor, close-on-exec, whose writing sets the limit; or -errno. */
 int limit_open(struct ipc_ns *ns, const struct proc_file *f, int flags);
 
