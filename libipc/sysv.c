@@ -34,7 +34,7 @@ __attribute__((constructor)) static void open_namespace(void)
 	errno = saved;
 }
 
-struct ipc_ns *sysv_namespace(void)
+struct ipc_ns *sysv_quiet_namespace(void)
 {
 	if (!the_ns && !failed)
 		open_namespace();

@@ -152,7 +152,7 @@ static void complain(const struct proc_file *f, char *text, int error)
 
 void limit_settle(void)
 {
-	struct ipc_ns *ns = atomic_load(&limit_writers) ? sysv_namespace() : NULL;
+	struct ipc_ns *ns = atomic_load(&limit_writers) ? sysv_quiet_namespace() : NULL;
 	char text[PROC_TEXT];
 	int saved = errno;
 
@@ -229,7 +229,7 @@ bool limit_written(int fd, const void *buf, size_t length, ssize_t *result)
 {
 	int saved = errno;
 	struct writer *w = writer_of(fd);
-	struct ipc_ns *ns = w ? sysv_namespace() : NULL;
+	struct ipc_ns *ns = w ? sysv_quiet_namespace() : NULL;
 	ssize_t n = (ssize_t)length;
 
 	if (ns) {
@@ -256,7 +256,7 @@ void *limit_stream(FILE *stream)
 
 int limit_flushed(void *writer, int result)
 {
-	struct ipc_ns *ns = writer ? sysv_namespace() : NULL;
+	struct ipc_ns *ns = writer ? sysv_quiet_namespace() : NULL;
 	char text[PROC_TEXT];
 	int saved = errno, e = ns ? settle(ns, writer, text) : 0;
 

@@ -5,6 +5,7 @@
  */
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 
@@ -348,7 +349,9 @@ static void set_by_write(void)
 		snprintf(name, sizeof name, "%s becomes '%.*s' by '%s'", writes[i].name, (int)strlen(writes[i].then) - 1,
 			 writes[i].then, writes[i].value[0] == '\n' ? "(a line's end)" : writes[i].value);
 		name[strcspn(name, "\n")] = 0;
-		is(got, want ? want : (long)strlen(writes[i].value), "writing '%.*s' to %s", (int)strcspn(writes[i].value, "\n"), writes[i].value,
+		if (!want)
+			want = (long)strlen(writes[i].value);
+		is(got, want, "writing '%.*s' to %s", (int)strcspn(writes[i].value, "\n"), writes[i].value,
 		   writes[i].name);
 		is_text(text, writes[i].then, name);
 	}
@@ -496,6 +499,51 @@ static void limits_hold(void)
 	set(KERNEL "shmmax", "18446744073692774399\n", 21);
 }
 
+/* ---- cancellation ---- */
+
+static int cancel_file;
+
+static void *cancelled_in(void *arg)
+{
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+	pthread_cancel(pthread_self());
+	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+	switch (*(char *)arg) {
+	case 'o':
+		open("/dev/null", O_RDONLY);
+		break;
+	case 'a':
+		openat(AT_FDCWD, SYSVIPC "shm", O_RDONLY);
+		break;
+	case 'w':
+		(void)!write(cancel_file, "x", 1);
+		break;
+	case 's':
+		access(SYSVIPC "shm", F_OK);
+	}
+	return NULL;
+}
+
+static bool cancelled(const char *where)
+{
+	pthread_t t;
+	void *result;
+
+	if (pthread_create(&t, NULL, cancelled_in, (void *)(uintptr_t)where) || pthread_join(t, &result))
+		bail_out("no thread");
+	return result == PTHREAD_CANCELED;
+}
+
+static void cancellation(void)
+{
+	cancel_file = open("/dev/null", O_WRONLY);
+	ok(cancelled("o"), "open is a cancellation point");
+	ok(cancelled("a"), "openat of a table is one");
+	ok(cancelled("w"), "write is one");
+	ok(!cancelled("s"), "access is none");
+	close(cancel_file);
+}
+
 /* The limits of the machine are nobody's to play with: only those of a namespace of our own. */
 static bool own_limits(void)
 {
@@ -518,6 +566,7 @@ int main(void)
 	descriptors();
 	others();
 	tests();
+	cancellation();
 	if (own_limits()) {
 		set_by_write();
 		set_by_others();
