@@ -34,13 +34,6 @@ __attribute__((constructor)) static void open_namespace(void)
 	errno = saved;
 }
 
-struct ipc_ns *sysv_quiet_namespace(void)
-{
-	if (!the_ns && !failed)
-		open_namespace();
-	return the_ns;
-}
-
 static void explain(void)
 {
 	static int said;
@@ -59,7 +52,12 @@ static inline __attribute__((always_inline)) ipc_ns *ns_or_explain(void)
 {
 	if (__builtin_expect(the_ns != NULL, 1))
 		return the_ns;
-	if (!failed) /* called from a constructor that runs before ours */
+	return sysv_namespace();
+}
+
+struct ipc_ns *sysv_namespace(void)
+{
+	if (!the_ns && !failed) /* called from a constructor that runs before ours */
 		open_namespace();
 	if (the_ns)
 		return the_ns;

@@ -152,7 +152,7 @@ static void complain(const struct proc_file *f, char *text, int error)
 
 void limit_settle(void)
 {
-	struct ipc_ns *ns = atomic_load(&limit_writers) ? sysv_quiet_namespace() : NULL;
+	struct ipc_ns *ns = atomic_load(&limit_writers) ? sysv_namespace() : NULL;
 	char text[PROC_TEXT];
 	int saved = errno;
 
@@ -199,7 +199,7 @@ int limit_open(struct ipc_ns *ns, const struct proc_file *f, int flags)
 	fd = proc_memfd(name);
 	if (fd < 0)
 		return fd;
-	/* The page must have memory; but a reader finds the end after the text. */
+	/* The page must have memory, and keep it; but a reader finds the end after the text. */
 	e = n ? proc_write_all(fd, text, n) : (int)syscall(SYS_ftruncate, fd, (off_t)PROC_TEXT);
 	if (!e)
 		e = watch(f, fd, text, n);
@@ -207,6 +207,7 @@ int limit_open(struct ipc_ns *ns, const struct proc_file *f, int flags)
 		syscall(SYS_close, fd);
 		return e;
 	}
+	syscall(SYS_fcntl, fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_SEAL);
 	syscall(SYS_lseek, fd, 0L, SEEK_SET);
 	return fd;
 }
@@ -229,7 +230,7 @@ bool limit_written(int fd, const void *buf, size_t length, ssize_t *result)
 {
 	int saved = errno;
 	struct writer *w = writer_of(fd);
-	struct ipc_ns *ns = w ? sysv_quiet_namespace() : NULL;
+	struct ipc_ns *ns = w ? sysv_namespace() : NULL;
 	ssize_t n = (ssize_t)length;
 
 	if (ns) {
@@ -256,7 +257,7 @@ void *limit_stream(FILE *stream)
 
 int limit_flushed(void *writer, int result)
 {
-	struct ipc_ns *ns = writer ? sysv_quiet_namespace() : NULL;
+	struct ipc_ns *ns = writer ? sysv_namespace() : NULL;
 	char text[PROC_TEXT];
 	int saved = errno, e = ns ? settle(ns, writer, text) : 0;
 

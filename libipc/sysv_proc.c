@@ -52,11 +52,8 @@ static __attribute__((constructor)) __attribute__((noinline)) void find_next(voi
 {
 	int saved = errno;
 
-	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-		void *p = dlsym(RTLD_NEXT, names[i].name);
-
-		__atomic_store(&*(void **)names[i].next, &p, __ATOMIC_RELEASE);
-	}
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		__atomic_store_n((void **)names[i].next, dlsym(RTLD_NEXT, names[i].name), __ATOMIC_RELAXED);
 	errno = saved;
 }
 
@@ -81,10 +78,11 @@ static inline bool may_stand_in(int error)
 	return error == ENOENT || error == EACCES || error == EPERM || error == EROFS;
 }
 
-/* Our descriptor for the file, close-on-exec; or -errno. */
-static int serve(struct ipc_ns *ns, const struct proc_file *f, int flags)
+/* Our descriptor for the file, close-on-exec; or -errno. Without a namespace there is no System V IPC. */
+static int serve(const struct proc_file *f, int flags)
 {
-	int e = proc_file_allowed(ns, f, effective_uid(), flags);
+	struct ipc_ns *ns = sysv_namespace();
+	int e = ns ? proc_file_allowed(ns, f, effective_uid(), flags) : -ENOENT;
 
 	if (e)
 		return e;
@@ -106,12 +104,11 @@ static int replace(int theirs, int ours, int cloexec)
 
 static __attribute__((noinline)) int open_ours(const struct proc_file *f, int flags, int theirs)
 {
-	struct ipc_ns *ns = flags & O_PATH ? NULL : sysv_quiet_namespace();
 	int saved = errno, ours;
 
-	if (!ns)
+	if (flags & O_PATH)
 		return theirs;
-	ours = serve(ns, f, flags);
+	ours = serve(f, flags);
 	if (ours < 0) {
 		if (theirs >= 0)
 			syscall(SYS_close, theirs);
@@ -200,18 +197,14 @@ static int mode_flags(const char *mode)
 /* A stream of the kernel's file has nothing buffered yet: only its descriptor changes. */
 static __attribute__((noinline)) FILE *stream_ours(const struct proc_file *f, const char *mode, FILE *theirs)
 {
-	struct ipc_ns *ns = sysv_quiet_namespace();
-	int flags = mode_flags(mode), saved = errno, fd;
+	int flags = mode_flags(mode), saved = errno, fd = serve(f, flags);
 
-	if (!ns)
-		return theirs;
-	fd = serve(ns, f, flags);
 	if (fd >= 0 && theirs) {
 		replace(fileno(theirs), fd, flags & O_CLOEXEC);
 	} else if (fd >= 0) {
 		if (!(flags & O_CLOEXEC))
 			syscall(SYS_fcntl, fd, F_SETFD, 0);
-		theirs = fdopen(fd, mode);
+		theirs = fdopen(fd, flags & O_RDWR ? "r+" : flags & O_WRONLY ? "w" : "r"); /* "a" would set O_APPEND */
 		if (!theirs)
 			syscall(SYS_close, fd);
 	} else if (theirs) {
@@ -264,12 +257,15 @@ FILE *freopen64(const char *path, const char *mode, FILE *stream)
 
 static __attribute__((noinline)) int access_ours(const struct proc_file *f, int mode, uid_t uid, int theirs)
 {
-	struct ipc_ns *ns = sysv_quiet_namespace();
+	struct ipc_ns *ns;
 	int e = 0;
 
-	if (!ns || mode & ~(R_OK | W_OK | X_OK))
+	if (mode & ~(R_OK | W_OK | X_OK))
 		return theirs;
-	if (mode & X_OK)
+	ns = sysv_namespace();
+	if (!ns)
+		e = -ENOENT;
+	else if (mode & X_OK)
 		e = -EACCES;
 	else if (mode & W_OK)
 		e = proc_file_allowed(ns, f, uid, O_WRONLY);
@@ -314,7 +310,7 @@ static const struct proc_file *missing(int dirfd, const char *path, int theirs)
 {
 	const struct proc_file *f = theirs && errno == ENOENT ? proc_file_at(dirfd, path) : NULL;
 
-	return f && sysv_quiet_namespace() ? f : NULL;
+	return f && sysv_namespace() ? f : NULL;
 }
 
 #define STATS(fn, type, dirfd, params, ...)                                          \
@@ -328,7 +324,7 @@ static const struct proc_file *missing(int dirfd, const char *path, int theirs)
 		memset(st, 0, sizeof *st);                                           \
 		st->type##mode = S_IFREG | (f->max < 0 ? 0444 : 0644);               \
 		st->type##nlink = 1;                                                 \
-		st->type##uid = f->max < 0 ? 0 : sysv_quiet_namespace()->owner;            \
+		st->type##uid = f->max < 0 ? 0 : sysv_namespace()->owner;            \
 		st->type##blksize = 1024;                                            \
 		STATX_MASK(type)                                                     \
 		return 0;                                                            \

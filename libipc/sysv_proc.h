@@ -21,8 +21,8 @@ struct proc_file {
 
 #define PROC_TEXT 4096 /* room for what is in any file but a table, and for what is written to one */
 
-/* The namespace of the standard names, or NULL. Unlike the calls it says nothing. */
-struct ipc_ns *sysv_quiet_namespace(void);
+/* The namespace of the standard names, or NULL after saying why there is none. */
+struct ipc_ns *sysv_namespace(void);
 
 /* The file that a path names, seen from dirfd; NULL for all others. Leaves errno alone. */
 const struct proc_file *proc_file_at(int dirfd, const char *path);

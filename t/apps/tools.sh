@@ -104,6 +104,7 @@ set_limits() {
 	run - sh -c "/bin/echo 1x >$f/sem; cat $f/sem"
 	run - sh -c "echo 1 2 3 99999 >$f/sem; cat $f/sem"
 	run - sh -c "echo 9000 | tee $f/msgmax; cat $f/msgmax"
+	run - sh -c "echo 9003 | tee -a $f/msgmax; cat $f/msgmax"
 	run - sh -c "echo 9001 | cat >$f/msgmax; cat $f/msgmax"
 	run - sh -c "echo 9002 >$tmp/n; cp $tmp/n $f/msgmax; cat $f/msgmax"
 	run - sh -c "printf %s 0x4000 | dd of=$f/msgmnb 2>&1 | head -n 2; cat $f/msgmnb"

@@ -33,10 +33,13 @@ is "... nor the machine's" "$(cd $kernel && cat shm* msg* sem* 2>/dev/null)" "$m
 "$IPCCTL" -n "$name" limits msgmni=778 >/dev/null
 is "what ipcctl sets is read there" "$("${on[@]}" cat $kernel/msgmni)" 778
 library=$(dirname "$IPCRUN")/libipc-sysv.so
-if [ -r /proc/sysvipc/sem ]; then
-	is "with no namespace named the machine's files are read" \
-		"$(env -u IPCD_NAMESPACE LD_PRELOAD="$library" cat $kernel/sem 2>&1)" "$(cat $kernel/sem)"
-fi
+alone() {	# COMMAND...: with the library, but with no namespace
+	env -u IPCD_NAMESPACE LD_PRELOAD="$library" "$@" 2>&1
+}
+like "with no namespace named there are no tables, as there are no calls" "$(alone cat /proc/sysvipc/sem)" \
+	'no System V IPC.*No such file'
+like "... and no limits" "$(alone sh -c "echo 5 >$kernel/msgmax")" 'no System V IPC.*(No such file|nonexistent|cannot create)'
+status "... nor does access say that there are" 1 alone test -r $kernel/msgmax
 said=$("${on[@]}" bash -c "echo nonsense >$kernel/shmmax" 2>&1)
 like "nonsense is refused where it is written" "$said" 'Invalid argument'
 said=$("${on[@]}" bash -c "exec 1>$kernel/shmmax; printf x; exec 1>&2; printf 'done\n' >&2" 2>&1)
