@@ -6,6 +6,11 @@
 # Environment: IPCRUN, IPCCTL (build/ipcrun, build/ipcctl), CC.
 # shellcheck disable=SC2016,SC2034,SC2154
 
+# Whatever is broken: what is written here by root must not reach the machine's limits.
+if [ "$(id -u)" = 0 ] && [ -z "${T_APART:-}" ]; then
+	unshare -i true 2>/dev/null || { echo "1..0 # SKIP no IPC namespace of our own is to be had"; exit 0; }
+	T_APART=1 exec unshare -i "$0" "$@"
+fi
 . "$(dirname "$0")/../lib/tap.sh"
 name=t-proc-$$
 on=("$IPCRUN" -n "$name")
