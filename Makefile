@@ -17,9 +17,9 @@ SONAME = libipc.so.0
 SQLITE_A := $(shell $(CC) -print-file-name=libsqlite3.a)
 SYSLIBS = -lpthread -ldl -lm
 
-SYSV_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard libipc/sysv*.c))
-LIB_SRC := $(filter-out libipc/sysv%.c,$(wildcard libipc/*.c)) $(wildcard persist/*.c)
+LIB_SRC := $(filter-out libipc/sysv%,$(wildcard libipc/*.c)) $(wildcard persist/*.c)
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
+SYSV_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard libipc/sysv*.c))
 TOOL_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard ipcd/*.c))
 TOOL_COMMON := $(filter-out $(B)/ipcd/ipcrun.o $(B)/ipcd/ipcctl.o,$(TOOL_OBJ))
 LIBS := $(B)/libipc.a $(B)/libipc.so $(B)/libipc-sysv.so

@@ -248,8 +248,8 @@ bool limit_written(int fd, const void *buf, size_t length, ssize_t *result)
 
 void *limit_stream(FILE *stream)
 {
-	int saved = errno, fd = fileno_unlocked(stream);
-	void *w = fd < 0 ? NULL : writer_of(fd);
+	int saved = errno;
+	void *w = stream->_fileno < 0 ? NULL : writer_of(stream->_fileno);
 
 	errno = saved;
 	return w;

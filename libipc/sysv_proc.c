@@ -194,24 +194,24 @@ static int mode_flags(const char *mode)
 	return flags | (*mode == 'r' ? O_RDONLY : O_WRONLY);
 }
 
-/* A stream of the kernel's file has nothing buffered yet: only its descriptor changes. */
+/* A new stream has nothing buffered: only its descriptor changes. */
 static __attribute__((noinline)) FILE *stream_ours(const struct proc_file *f, const char *mode, FILE *theirs)
 {
-	int flags = mode_flags(mode), saved = errno, fd = serve(f, flags);
+	int flags = mode_flags(mode), saved = errno, fd = serve(f, flags), e = fd < 0 ? -fd : saved;
 
-	if (fd >= 0 && theirs) {
-		replace(fileno(theirs), fd, flags & O_CLOEXEC);
-	} else if (fd >= 0) {
-		if (!(flags & O_CLOEXEC))
-			syscall(SYS_fcntl, fd, F_SETFD, 0);
-		theirs = fdopen(fd, flags & O_RDWR ? "r+" : flags & O_WRONLY ? "w" : "r"); /* "a" would set O_APPEND */
-		if (!theirs)
-			syscall(SYS_close, fd);
+	if (fd >= 0 && !theirs) {
+		theirs = NEXT(fopen)("/dev/null", mode);
+		e = theirs ? saved : errno;
+	}
+	if (theirs && fd >= 0) {
+		replace(theirs->_fileno, fd, flags & O_CLOEXEC);
 	} else if (theirs) {
 		NEXT(fclose)(theirs);
 		theirs = NULL;
+	} else if (fd >= 0) {
+		syscall(SYS_close, fd);
 	}
-	errno = fd < 0 ? -fd : theirs ? saved : errno;
+	errno = e;
 	return theirs;
 }
 
