@@ -17,8 +17,9 @@ SONAME = libipc.so.0
 SQLITE_A := $(shell $(CC) -print-file-name=libsqlite3.a)
 SYSLIBS = -lpthread -ldl -lm
 
-LIB_SRC := $(filter-out libipc/sysv.c,$(wildcard libipc/*.c)) $(wildcard persist/*.c)
+LIB_SRC := $(filter-out libipc/sysv%,$(wildcard libipc/*.c)) $(wildcard persist/*.c)
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
+SYSV_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard libipc/sysv*.c))
 TOOL_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard ipcd/*.c))
 TOOL_COMMON := $(filter-out $(B)/ipcd/ipcrun.o $(B)/ipcd/ipcctl.o,$(TOOL_OBJ))
 LIBS := $(B)/libipc.a $(B)/libipc.so $(B)/libipc-sysv.so
@@ -44,10 +45,10 @@ $(B)/libipc.so: $(LIB_OBJ) libipc/libipc.map
 		-Wl,-Bsymbolic-functions -o $@ $(LIB_OBJ) -lsqlite3 $(SYSLIBS)
 
 # SQLite is inside, hidden, so that a program's own and ours never meet.
-$(B)/libipc-sysv.so: $(LIB_OBJ) $(B)/libipc/sysv.o libipc/sysv.map
+$(B)/libipc-sysv.so: $(LIB_OBJ) $(SYSV_OBJ) libipc/sysv.map
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,libipc-sysv.so -Wl,--version-script=libipc/sysv.map \
 		-Wl,--exclude-libs,ALL -Wl,-Bsymbolic-functions -Wl,-z,nodelete -o $@ \
-		$(LIB_OBJ) $(B)/libipc/sysv.o $(SQLITE_A) $(SYSLIBS)
+		$(LIB_OBJ) $(SYSV_OBJ) $(SQLITE_A) $(SYSLIBS)
 
 $(TOOLS): $(B)/%: $(B)/ipcd/%.o $(TOOL_COMMON) $(B)/libipc.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lsqlite3 $(SYSLIBS)
@@ -160,7 +161,7 @@ clean: ## remove what was built
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
 
--include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(B)/libipc/sysv.d $(wildcard $(B)/t/*/*.d)
+-include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(SYSV_OBJ:.o=.d) $(wildcard $(B)/t/*/*.d)
 
 .PHONY: all build-tests check check-all check-asan build-asan run-asan bench demo deps install uninstall clean help
 .SECONDARY:

@@ -19,7 +19,7 @@ static uint64_t page_round(uint64_t n)
 	return (n + PAGE - 1) & ~(uint64_t)(PAGE - 1);
 }
 
-static uint64_t blocks_of(struct ipc_ns *ns, const struct row *r)
+uint64_t shm_segment_resident(struct ipc_ns *ns, const struct row *r)
 {
 	char name[24], path[480];
 	struct stat st;
@@ -57,7 +57,7 @@ static bool holds(struct ipc_ns *ns, uint64_t size)
 		if (r.v[R_MODE] & ROW_NORESERVE)
 			continue;
 		want = page_round(row_size(&r));
-		have = blocks_of(ns, &r);
+		have = shm_segment_resident(ns, &r);
 		promised += want > have ? want - have : 0;
 	}
 	return promised + size <= free_bytes;
@@ -239,7 +239,7 @@ uint64_t shm_resident_pages(struct ipc_ns *ns)
 
 	for (uint32_t i = 0, left = area_value(&ns->reg, G_INUSE + KIND_SHM); i < IPCMNI && left; i++)
 		if (!registry_read_index(ns, KIND_SHM, i, &r)) {
-			bytes += blocks_of(ns, &r);
+			bytes += shm_segment_resident(ns, &r);
 			left--;
 		}
 	return bytes / PAGE;

@@ -12,6 +12,8 @@ int shm_segment_attach(struct ipc_ns *ns, int who, int id, uintptr_t addr, int f
 int shm_segment_detach(struct ipc_ns *ns, int who, uintptr_t addr);
 /* The program has unmapped, or mapped over, this range by itself: attachments that it covers are gone. */
 void shm_unmapped(struct ipc_ns *ns, const void *addr, size_t length);
+/* Bytes of a segment that have memory. */
+uint64_t shm_segment_resident(struct ipc_ns *ns, const struct row *r);
 /* Pages of all segments that have memory, for SHM_INFO. */
 uint64_t shm_resident_pages(struct ipc_ns *ns);
 /* SHM_LOCK: keep this process's mappings of it in memory. */

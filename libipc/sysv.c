@@ -17,6 +17,7 @@
 
 #include "libipc.h"
 #include "obj_shm.h"
+#include "sysv_proc.h"
 
 static ipc_ns *the_ns;
 static int failed;
@@ -51,7 +52,12 @@ static inline __attribute__((always_inline)) ipc_ns *ns_or_explain(void)
 {
 	if (__builtin_expect(the_ns != NULL, 1))
 		return the_ns;
-	if (!failed) /* called from a constructor that runs before ours */
+	return sysv_namespace();
+}
+
+struct ipc_ns *sysv_namespace(void)
+{
+	if (!the_ns && !failed) /* called from a constructor that runs before ours */
 		open_namespace();
 	if (the_ns)
 		return the_ns;

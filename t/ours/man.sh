@@ -65,6 +65,7 @@ refers=
 for page in $pages; do
 	while read -r name section _; do
 		case $name in
+		ipcs | ipcmk | ipcrm) ;; # the system's
 		ipc* | libipc*) [ -f "doc/man/$name.$section" ] || refers+="$page: $name($section)"$'\n' ;;
 		esac
 	done < <(sed -n 's/^\.Xr //p' "$page")
