@@ -14,6 +14,7 @@
 
 __thread struct frame *ipc_frame;
 __thread uint32_t ipc_signals;
+void (*wait_hook)(void);
 
 static long futex(_Atomic uint32_t *word, int op, uint32_t value, const struct timespec *timeout)
 {
@@ -177,6 +178,8 @@ int wait_sleep(struct frame *f, const struct timespec *deadline)
 
 	for (int i = 0; i < SPINS && waits(f); i++)
 		__builtin_ia32_pause();
+	if (wait_hook && waits(f))
+		wait_hook();
 	atomic_store(&req->sleeping, 1);
 	while (waits(f) && !reason) {
 		if (!nap_length(deadline, &length))
