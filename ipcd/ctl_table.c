@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Tables. Each column is as wide as its widest cell. Where they do not fit side by side, columns that may be dropped go;
+ * if that is not enough, the last column that is text is cut, so that no line is longer than the width.
+ */
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctl.h"
+
+#define COLUMNS 16
+#define GAP 2
+#define NARROWEST 4
+
+struct table {
+	const struct column *column;
+	int columns;
+	char **cell;
+	int cells, room;
+};
+
+static void *must(void *p)
+{
+	if (!p)
+		ctl_die(EXIT_FAILED, "no memory");
+	return p;
+}
+
+struct table *table_new(const struct column *columns, int n)
+{
+	struct table *t = must(calloc(1, sizeof *t));
+
+	t->column = columns;
+	t->columns = n;
+	return t;
+}
+
+void table_add(struct table *t, const char *fmt, ...)
+{
+	va_list ap;
+	char *text;
+
+	va_start(ap, fmt);
+	if (vasprintf(&text, fmt, ap) < 0)
+		text = NULL;
+	va_end(ap);
+	if (t->cells == t->room) {
+		t->room = t->room ? 2 * t->room : 64;
+		t->cell = must(realloc(t->cell, (size_t)t->room * sizeof *t->cell));
+	}
+	t->cell[t->cells++] = must(text);
+}
+
+void table_end_row(struct table *t)
+{
+	while (t->cells % t->columns)
+		table_add(t, "%s", "");
+}
+
+int table_rows(const struct table *t)
+{
+	return t->cells / t->columns;
+}
+
+static int max_of(int a, int b)
+{
+	return a > b ? a : b;
+}
+
+static int total(const struct table *t, const int *wide)
+{
+	int sum = -GAP;
+
+	for (int c = 0; c < t->columns; c++)
+		sum += wide[c] ? wide[c] + GAP : 0;
+	return sum;
+}
+
+/* Widths, 0 for a column that is dropped. */
+static bool fit(const struct table *t, int width, int *wide)
+{
+	bool dropped = false;
+
+	for (int c = 0; c < t->columns; c++)
+		wide[c] = (int)strlen(t->column[c].title);
+	for (int i = 0; i < t->cells; i++)
+		wide[i % t->columns] = max_of(wide[i % t->columns], (int)strlen(t->cell[i]));
+	while (width && total(t, wide) > width) {
+		int worst = -1;
+
+		for (int c = 0; c < t->columns; c++)
+			if (wide[c] && t->column[c].drop && (worst < 0 || t->column[c].drop > t->column[worst].drop))
+				worst = c;
+		if (worst < 0)
+			break;
+		wide[worst] = 0;
+		dropped = true;
+	}
+	for (int c = t->columns; width && c-- > 0 && total(t, wide) > width;)
+		if (wide[c] && t->column[c].left)
+			wide[c] = max_of(NARROWEST, wide[c] - (total(t, wide) - width));
+	return dropped;
+}
+
+bool table_drops(const struct table *t, int width)
+{
+	int wide[COLUMNS];
+
+	return fit(t, width, wide);
+}
+
+static void print_row(FILE *out, const struct table *t, const int *wide, char *const *cell)
+{
+	const char *gap = "";
+	int last = t->columns - 1;
+
+	while (last > 0 && !wide[last])
+		last--;
+	for (int c = 0; c <= last; c++) {
+		const char *text = cell ? cell[c] : t->column[c].title;
+
+		if (!wide[c])
+			continue;
+		if (!t->column[c].left)
+			fprintf(out, "%s%*.*s", gap, wide[c], wide[c], text);
+		else if (c == last)
+			fprintf(out, "%s%.*s", gap, wide[c], text);
+		else
+			fprintf(out, "%s%-*.*s", gap, wide[c], wide[c], text);
+		gap = "  ";
+	}
+	putc('\n', out);
+}
+
+void table_print(FILE *out, const struct table *t, int width, int max)
+{
+	int wide[COLUMNS];
+
+	fit(t, width, wide);
+	print_row(out, t, wide, NULL);
+	for (int row = 0; row < table_rows(t) && (!max || row < max); row++)
+		print_row(out, t, wide, t->cell + (size_t)row * (size_t)t->columns);
+}
+
+void table_free(struct table *t)
+{
+	for (int i = 0; i < t->cells; i++)
+		free(t->cell[i]);
+	free(t->cell);
+	free(t);
+}
