@@ -218,7 +218,8 @@ void print_folded(FILE *out, int width, int indent, const char *fmt, ...)
 			p += spaces;
 			spaces = 0;
 		}
-		fprintf(out, "%.*s", spaces + word, p);
+		for (int i = 0; i < spaces + word; i++)
+			putc(p[i] == *KEEP ? ' ' : p[i], out);
 		at += spaces + word;
 		p += spaces + word;
 	}

@@ -41,7 +41,8 @@ const char *human_bytes(uint64_t bytes); /* 15, 4.0K, 1.2G; also for three more 
 
 /* Columns of the terminal, or 0 where lines may have any length. */
 int output_width(void);
-/* A paragraph, folded at spaces to the width; what follows the first line is indented. */
+/* A paragraph, folded at spaces to the width; what follows the first line is indented. At KEEP it is not folded. */
+#define KEEP "\037"
 __attribute__((format(printf, 4, 5))) void print_folded(FILE *out, int width, int indent, const char *fmt, ...);
 
 /* ctl_object.c: what there is to say about one object */
@@ -66,7 +67,10 @@ void object_json(const struct object *o); /* its fields, inside an object */
 void wish_text(enum kind kind, const struct inspect_waiter *w, char *out, size_t size);
 int processes_count(struct ctl *c);
 
-/* ctl_table.c: a table whose columns fit. Columns with a drop number go, the highest first, where there is no room. */
+/*
+ * ctl_table.c: a table whose columns fit. Where there is no room, columns with a drop number go, the highest first; before
+ * that, text with a negative one is cut down to so many letters.
+ */
 struct column { const char *title; bool left; int drop; };
 struct table;
 struct table *table_new(const struct column *columns, int n);

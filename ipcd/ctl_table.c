@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Tables. Each column is as wide as its widest cell. Where they do not fit side by side, columns that may be dropped go;
- * if that is not enough, the last column that is text is cut, so that no line is longer than the width.
+ * Tables. Each column is as wide as its widest cell. Where they do not fit side by side, first what may be cut is cut, then
+ * columns that may be dropped go; if that is not enough, text is cut from the right, down to a few letters.
  */
 #include <stdarg.h>
 #include <stdlib.h>
@@ -77,6 +77,17 @@ static int total(const struct table *t, const int *wide)
 	return sum;
 }
 
+/* Cut text columns, the last first, down to what a column allows, or to the narrowest. */
+static void cut(const struct table *t, int width, int *wide, bool all)
+{
+	for (int c = t->columns; c-- > 0 && total(t, wide) > width;) {
+		int least = all ? NARROWEST : -t->column[c].drop;
+
+		if (wide[c] > least && t->column[c].left && least > 0)
+			wide[c] = max_of(least, wide[c] - (total(t, wide) - width));
+	}
+}
+
 /* Widths, 0 for a column that is dropped. */
 static bool fit(const struct table *t, int width, int *wide)
 {
@@ -86,20 +97,21 @@ static bool fit(const struct table *t, int width, int *wide)
 		wide[c] = (int)strlen(t->column[c].title);
 	for (int i = 0; i < t->cells; i++)
 		wide[i % t->columns] = max_of(wide[i % t->columns], (int)strlen(t->cell[i]));
-	while (width && total(t, wide) > width) {
+	if (!width)
+		return false;
+	cut(t, width, wide, false);
+	while (total(t, wide) > width) {
 		int worst = -1;
 
 		for (int c = 0; c < t->columns; c++)
-			if (wide[c] && t->column[c].drop && (worst < 0 || t->column[c].drop > t->column[worst].drop))
+			if (wide[c] && t->column[c].drop > 0 && (worst < 0 || t->column[c].drop > t->column[worst].drop))
 				worst = c;
 		if (worst < 0)
 			break;
 		wide[worst] = 0;
 		dropped = true;
 	}
-	for (int c = t->columns; width && c-- > 0 && total(t, wide) > width;)
-		if (wide[c] && t->column[c].left)
-			wide[c] = max_of(NARROWEST, wide[c] - (total(t, wide) - width));
+	cut(t, width, wide, true);
 	return dropped;
 }
 

@@ -159,13 +159,13 @@ static void head(struct ctl *c, FILE *out)
 		undo += (uint64_t)o->undo;
 	}
 	clock_text(now, sizeof now);
-	snprintf(part[KIND_SHM], sizeof part[0], "shm %llu (%sB, attached %llu)  ", (unsigned long long)n[KIND_SHM],
+	snprintf(part[KIND_SHM], sizeof part[0], "shm" KEEP "%llu" KEEP "(%sB," KEEP "attached" KEEP "%llu)  ", (unsigned long long)n[KIND_SHM],
 		 human_bytes(bytes), (unsigned long long)attached);
-	snprintf(part[KIND_SEM], sizeof part[0], "sem %llu (%llu)  ", (unsigned long long)n[KIND_SEM], (unsigned long long)sems);
-	snprintf(part[KIND_MSG], sizeof part[0], "msg %llu (%llu)  ", (unsigned long long)n[KIND_MSG],
+	snprintf(part[KIND_SEM], sizeof part[0], "sem" KEEP "%llu" KEEP "(%llu)  ", (unsigned long long)n[KIND_SEM], (unsigned long long)sems);
+	snprintf(part[KIND_MSG], sizeof part[0], "msg" KEEP "%llu" KEEP "(%llu)  ", (unsigned long long)n[KIND_MSG],
 		 (unsigned long long)messages);
 	print_folded(out, width, 0, "%s  %s", now, ipc_directory(c->ns));
-	print_folded(out, width, 0, "%s%s%sprocesses %d  waiting %zu  undo %llu", kinds_has(&top.kinds, KIND_SHM) ? part[0] : "",
+	print_folded(out, width, 0, "%s%s%sprocesses" KEEP "%d  waiting" KEEP "%zu  undo" KEEP "%llu", kinds_has(&top.kinds, KIND_SHM) ? part[0] : "",
 		     kinds_has(&top.kinds, KIND_SEM) ? part[1] : "", kinds_has(&top.kinds, KIND_MSG) ? part[2] : "",
 		     processes_count(c), wait_count, (unsigned long long)undo);
 }
@@ -180,7 +180,7 @@ static void more(FILE *out, size_t n)
 static void picture_waits(FILE *out, size_t max)
 {
 	static const struct column columns[] = { { "PID", false, 0 }, { "COMMAND", true, 1 }, { "FOR", false, 0 },
-						 { "OBJECT", true, 0 }, { "WAITS UNTIL IT", true, 0 } };
+						 { "OBJECT", true, 0 }, { "WAITS FOR", true, -16 } };
 	size_t n = max && wait_count > max ? max : wait_count;
 	struct table *t = table_new(columns, 5);
 
@@ -205,9 +205,9 @@ static void use_text(const struct object *o, char *out, size_t size)
 		snprintf(out, size, "%sB, attached %u%s", human_bytes(row_size(&o->row)), o->row.v[R_NATTCH],
 			 ROW_STATE(o->row.v[R_STATE]) == ROW_DEST ? ", removed" : "");
 	else if (o->row.kind == KIND_SEM)
-		snprintf(out, size, "%u semaphores", o->row.v[R_SIZE]);
+		snprintf(out, size, "%u semaphore%s", o->row.v[R_SIZE], o->row.v[R_SIZE] == 1 ? "" : "s");
 	else
-		snprintf(out, size, "%u messages, %s of %sB", o->msg.qnum, human_bytes(o->msg.cbytes),
+		snprintf(out, size, "%u message%s, %s of %sB", o->msg.qnum, o->msg.qnum == 1 ? "" : "s", human_bytes(o->msg.cbytes),
 			 human_bytes(o->row.v[R_SIZE]));
 }
 
@@ -215,7 +215,7 @@ static void picture_objects(FILE *out, size_t max)
 {
 	static const struct column columns[] = { { "KIND", true, 0 },	 { "ID", false, 0 },	  { "KEY", true, 3 },
 						 { "OWNER", true, 4 },	 { "CHANGES/S", false, 1 }, { "WAITING", false, 2 },
-						 { "UNDO", false, 5 },	 { "USE", true, 0 } };
+						 { "UNDO", false, 5 },	 { "USE", true, -12 } };
 	size_t n = max && item_count > max ? max : item_count;
 	struct table *t = table_new(columns, 8);
 	char use[100];
@@ -499,7 +499,7 @@ static int printed(struct ctl *c)
 {
 	struct timespec t = { (time_t)top.delay, (long)((top.delay - floor(top.delay)) * 1e9) };
 
-	for (long i = 0; i != top.times; i++) {
+	for (long i = 0; !top.times || i < top.times; i++) {
 		if (i)
 			nanosleep(&t, NULL);
 		look(c);
