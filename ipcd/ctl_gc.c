@@ -2,13 +2,12 @@
 /*
  * ipcctl gc: remove what was left behind. An object goes only if all of this is so, looked at right before:
  *  - the process that made it is gone (neither a slot nor the system knows it any more);
- *  - nobody has it attached, waits for it, or has undo pending on it, and no living process of the namespace has used it
- *    (ipcctl itself aside);
+ *  - nobody has it attached, waits for it, or has undo pending on it, and none of the processes that it names as its last
+ *    users is in the namespace any more;
  *  - nothing was done with it for the time that --older names.
  */
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,21 +20,35 @@ static struct {
 	bool dry, json;
 	unsigned long long older;
 	int removed, kept, result;
-	struct inspect_used used;
 	pid_t process[WHO_MAX];
 	int processes;
-	struct stat self;
 } gc = { .older = OLDER };
 
 /* ---- is it in use? ---- */
 
-static bool not_ipcctl(pid_t pid)
+static bool is_here(uint32_t pid)
 {
-	char path[40];
-	struct stat st;
+	for (int i = 0; i < gc.processes; i++)
+		if (gc.process[i] == (pid_t)pid)
+			return true;
+	return false;
+}
 
-	snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
-	return stat(path, &st) || st.st_dev != gc.self.st_dev || st.st_ino != gc.self.st_ino;
+/* Who attached, operated, sent or received last: is one of them there? */
+static bool user_here(struct ctl *c, const struct object *o)
+{
+	struct obj *obj;
+
+	if (o->row.kind == KIND_SHM)
+		return is_here(o->row.v[R_LPID]);
+	if (o->row.kind == KIND_MSG)
+		return is_here(o->msg.lspid) || is_here(o->msg.lrpid);
+	if (object_open(c->ns, KIND_SEM, o->id, c->who, &obj))
+		return true;
+	for (uint32_t i = 0; i < o->row.v[R_SIZE]; i++)
+		if (is_here((uint32_t)sem_set_query(c->ns, c->who, obj, i, GETPID)))
+			return true;
+	return false;
 }
 
 /* Seconds since 1970 at which the system was started; 0 if it cannot be told. */
@@ -55,9 +68,8 @@ static bool creator_gone(const struct object *o)
 	uint64_t start;
 	bool gone;
 
-	for (int i = 0; i < gc.processes; i++)
-		if (gc.process[i] == pid)
-			return false;
+	if (is_here((uint32_t)pid))
+		return false;
 	start = process_start(pid, &gone);
 	if (gone)
 		return true;
@@ -83,7 +95,7 @@ static time_t last_use(const struct object *o)
 }
 
 /* NULL, or why it stays. */
-static const char *in_use(const struct object *o)
+static const char *in_use(struct ctl *c, const struct object *o)
 {
 	if (o->damaged)
 		return "it is damaged";
@@ -95,7 +107,7 @@ static const char *in_use(const struct object *o)
 		return "undo is pending on it";
 	if (!creator_gone(o))
 		return "its creator is there";
-	if (gc.used.id[o->row.kind][o->row.index] == (uint32_t)o->id + 1)
+	if (user_here(c, o))
 		return "a process that has used it is there";
 	if (time(NULL) - last_use(o) < (time_t)gc.older)
 		return "it was used lately";
@@ -127,7 +139,6 @@ static void look_around(struct ctl *c)
 {
 	slots_sweep(c->ns, c->who);
 	gc.processes = inspect_processes(c->ns, gc.process, WHO_MAX);
-	inspect_used(c->ns, not_ipcctl, &gc.used);
 }
 
 /* The same object, a moment later. */
@@ -139,12 +150,12 @@ static const char *look_again(struct ctl *c, const struct object *before)
 	look_around(c);
 	if (registry_read(c->ns, before->row.kind, before->id, &r) || !object_look(c, &r, &o))
 		return "it has gone by itself";
-	return in_use(&o);
+	return in_use(c, &o);
 }
 
 static int collect(struct ctl *c, const struct object *o, void *arg)
 {
-	const char *stays = in_use(o);
+	const char *stays = in_use(c, o);
 	char why[200], log[220];
 
 	(void)arg;
@@ -191,7 +202,7 @@ static void parse(int argc, char **argv)
 int ctl_gc(struct ctl *c, int argc, char **argv)
 {
 	parse(argc, argv);
-	if (stat("/proc/self/exe", &gc.self))
+	if (access("/proc/self/stat", R_OK))
 		ctl_die(EXIT_FAILED, "gc: /proc is not there, so it cannot be told who is alive; nothing is removed");
 	look_around(c);
 	if (gc.json) {

@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "inspect.h"
@@ -245,35 +244,4 @@ int inspect_processes(struct ipc_ns *ns, pid_t *out, int room)
 		n++;
 	}
 	return n;
-}
-
-static void take_notes(struct ipc_ns *ns, uint32_t slot, struct inspect_used *used)
-{
-	size_t length;
-	struct slot_notes *notes = slot_map_notes(ns, slot, &length);
-	uint32_t count = notes ? atomic_load(&notes->count) : 0;
-
-	for (uint32_t i = 0; i < count && 16 + 8ull * i <= length; i++) {
-		uint64_t kind = notes->note[i] >> 32;
-		uint32_t id = (uint32_t)notes->note[i];
-		struct row r;
-
-		if (kind < KINDS && !registry_read(ns, (enum kind)kind, (int)id, &r))
-			used->id[kind][ID_INDEX(id)] = id + 1;
-	}
-	if (notes)
-		munmap(notes, length);
-}
-
-void inspect_used(struct ipc_ns *ns, bool (*counts)(pid_t pid), struct inspect_used *used)
-{
-	uint32_t high = atomic_load(&ns->slots->high);
-
-	memset(used, 0, sizeof *used);
-	for (uint32_t slot = 1; slot < high && slot < WHO_MAX; slot++) {
-		uint64_t word = atomic_load(&ns->slots->row[slot].word);
-
-		if (slot_counts(ns, slot, word) && counts(WORD_PID(word)))
-			take_notes(ns, slot, used);
-	}
 }

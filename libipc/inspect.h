@@ -32,10 +32,6 @@ int inspect_undo(struct ipc_ns *ns, int who, int id, struct inspect_undo *out, i
 /* The processes of the namespace but this one: those that are there, or have called exec and will undo at their end. */
 int inspect_processes(struct ipc_ns *ns, pid_t *out, int room);
 
-/* Sets and queues that a process which counts has used: id + 1 by kind and index, 0 for those that none has. */
-struct inspect_used { uint32_t id[KINDS][IPCMNI]; };
-void inspect_used(struct ipc_ns *ns, bool (*counts)(pid_t pid), struct inspect_used *used);
-
 /* How many operations a set or queue has seen since it was made, or -errno. */
 int64_t inspect_changes(struct ipc_ns *ns, int who, enum kind kind, int id);
 
