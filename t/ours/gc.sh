@@ -133,6 +133,29 @@ for o in j["objects"]:
 	"sem perl True [{'semaphore': 0, 'op': -1, 'undo': False}] None None
 msg perl True None send 8000"
 is "... who has a segment attached" "$("${ctl[@]}" show --json 1 shm | json 'print([a["mappings"] for a in j["objects"][0]["attachments"]])')" "[1]"
+fields() {	# the document's objects' names of fields, each once
+	json '
+def walk(v):
+	if isinstance(v, dict):
+		for k in v: names.add(k); walk(v[k])
+	elif isinstance(v, list):
+		for x in v: walk(x)
+names = set(); walk(j); print(*sorted(names))'
+}
+is "fields of ls have their names" "$("${ctl[@]}" ls --json | fields)" "attach_time attached bytes change_time creator_pid \
+detach_time gid id key last_pid limit locked messages mode msg namespace op_time owner receive_pid receive_time removed sem semaphores \
+send_pid send_time shm uid undo waiting"
+untold=
+for command in ls "show 1" "show 2" top "gc --dry-run" metrics limits namespaces; do
+	# shellcheck disable=SC2086
+	for field in $("${ctl[@]}" $command --json | fields); do
+		case $field in
+		shmmax | shm??? | semm?? | semopm | msgm??) ;; # limits' names
+		*) grep -qw -- "$field" "$top/doc/man/ipcctl.1" || untold+="$command: $field " ;;
+		esac
+	done
+done
+is "every field of JSON is told in ipcctl.1" "$untold" ""
 is "limits --json" "$("${ctl[@]}" limits --json | json 'print(j["limits"]["shmmax"], len(j["limits"]))')" "18446744073692774399 10"
 is "namespaces --json" "$("$IPCCTL" namespaces --json | json 'print([n["processes"] > 0 for n in j if n["name"] == "'"$name"'"])')" "[True]"
 odd=$tmp/$'a "b\\\t\xff\xc3\xa4c'
