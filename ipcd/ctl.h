@@ -61,15 +61,16 @@ struct object {
 /* False when it has gone meanwhile. */
 bool object_look(struct ctl *c, const struct row *r, struct object *o);
 /* Each object of a kind, in the order of ids' indexes; 0 goes on. */
-int objects_each(struct ctl *c, enum kind kind, int (*visit)(struct ctl *c, const struct object *o, void *arg), void *arg);
+typedef int object_visit(struct ctl *c, const struct object *o, void *arg);
+int objects_each(struct ctl *c, enum kind kind, object_visit *visit, void *arg);
 void object_json(const struct object *o); /* its fields, inside an object */
 /* What a waiter wants, in words. */
 void wish_text(enum kind kind, const struct inspect_waiter *w, char *out, size_t size);
 int processes_count(struct ctl *c);
 
 /*
- * ctl_table.c: a table whose columns fit. Where there is no room, columns with a drop number go, the highest first; before
- * that, text with a negative one is cut down to so many letters.
+ * ctl_table.c: a table whose columns fit. Where there is no room, columns with a drop number go, the highest first;
+ * before that, text with a negative one is cut down to so many letters.
  */
 struct column { const char *title; bool left; int drop; };
 struct table;

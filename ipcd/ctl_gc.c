@@ -2,8 +2,8 @@
 /*
  * ipcctl gc: remove what was left behind. An object goes only if all of this is so, looked at right before:
  *  - the process that made it is gone (neither a slot nor the system knows it any more);
- *  - nobody has it attached, waits for it, or has undo pending on it, and none of the processes that it names as its last
- *    users is in the namespace any more;
+ *  - nobody has it attached, waits for it, or has undo pending on it, and none of the processes that it names as its
+ *    last users is in the namespace any more;
  *  - nothing was done with it for the time that --older names.
  */
 #include <errno.h>
@@ -130,8 +130,8 @@ static void tell(const struct object *o, const char *verb, const char *why)
 		json_text("reason", why);
 		json_close('}');
 	} else {
-		print_folded(stdout, output_width(), 4, "%s %s %d, key %s, of %s: %s", verb, kind_name[o->row.kind], o->id, key,
-			     owner_name(o->row.v[R_UID]), why);
+		print_folded(stdout, output_width(), 4, "%s %s %d, key %s, of %s: %s", verb, kind_name[o->row.kind],
+			     o->id, key, owner_name(o->row.v[R_UID]), why);
 	}
 }
 
@@ -193,8 +193,8 @@ static void parse(int argc, char **argv)
 			if (!age_number(argv[i], &gc.older))
 				ctl_die(EXIT_USAGE, "gc: '%s' is not an age; write 90s, 30m, 12h, 7d or 2w", argv[i]);
 		} else if (!kinds_take(&gc.kinds, argv[i])) {
-			ctl_die(EXIT_USAGE, "gc: '%s' is not known; use --dry-run, --older AGE, --json, shm, sem or msg",
-				argv[i]);
+			ctl_die(EXIT_USAGE,
+				"gc: '%s' is not known; use --dry-run, --older AGE, --json, shm, sem or msg", argv[i]);
 		}
 	}
 }

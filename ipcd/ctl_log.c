@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What ipcctl has removed: a line in the file `log` of the namespace, written with one write(2). The file lies in memory
- * as the namespace does, so at LOG_MAX it becomes log.old, and the one before is gone; who renames holds its lock.
+ * What ipcctl has removed: a line in the file `log` of the namespace, written with one write(2). The file lies in
+ * memory as the namespace does, so at LOG_MAX it becomes log.old, and the one before is gone; who renames holds its
+ * lock.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -52,8 +53,8 @@ static void who_text(char *out, size_t size)
 {
 	pid_t parent = getppid();
 
-	snprintf(out, size, "%s (uid %u), ipcctl pid %d, started by %s (pid %d)", owner_name(getuid()), (unsigned)getuid(),
-		 (int)getpid(), process_name(parent), (int)parent);
+	snprintf(out, size, "%s (uid %u), ipcctl pid %d, started by %s (pid %d)", owner_name(getuid()),
+		 (unsigned)getuid(), (int)getpid(), process_name(parent), (int)parent);
 }
 
 static void now_text(char *out, size_t size)
@@ -95,8 +96,8 @@ void log_removal(struct ctl *c, const struct row *r, const char *why)
 	object_text(r, what, sizeof what);
 	n = snprintf(line, sizeof line, "%s removed %s: by %s: %s\n", when, what, who, why);
 	if (fd < 0 || write(fd, line, (size_t)n) != n)
-		ctl_say("cannot write %s/log: %s; it would say: %.*s", ipc_directory(c->ns), strerror(fd < 0 ? -fd : errno),
-			n - 1, line);
+		ctl_say("cannot write %s/log: %s; it would say: %.*s", ipc_directory(c->ns),
+			strerror(fd < 0 ? -fd : errno), n - 1, line);
 	if (fd >= 0)
 		close(fd);
 }

@@ -6,14 +6,15 @@
 #include "ctl.h"
 
 static const struct column shm_columns[] = {
-	{ "ID", false, 0 },    { "KEY", true, 0 },	 { "OWNER", true, 4 },	 { "MODE", true, 3 },	{ "BYTES", false, 0 },
-	{ "ATTACHED", false, 1 }, { "CREATOR", false, 2 }, { "LAST", false, 6 }, { "STATUS", true, 5 },
+	{ "ID", false, 0 },    { "KEY", true, 0 },	 { "OWNER", true, 4 },	  { "MODE", true, 3 },
+	{ "BYTES", false, 0 }, { "ATTACHED", false, 1 }, { "CREATOR", false, 2 }, { "LAST", false, 6 },
+	{ "STATUS", true, 5 },
 }, sem_columns[] = {
-	{ "ID", false, 0 }, { "KEY", true, 0 }, { "OWNER", true, 4 }, { "MODE", true, 3 }, { "SEMS", false, 0 },
-	{ "WAITING", false, 1 }, { "UNDO", false, 2 },
+	{ "ID", false, 0 },   { "KEY", true, 0 },      { "OWNER", true, 4 }, { "MODE", true, 3 },
+	{ "SEMS", false, 0 }, { "WAITING", false, 1 }, { "UNDO", false, 2 },
 }, msg_columns[] = {
-	{ "ID", false, 0 }, { "KEY", true, 0 }, { "OWNER", true, 4 }, { "MODE", true, 3 }, { "MESSAGES", false, 0 },
-	{ "BYTES", false, 2 }, { "LIMIT", false, 5 }, { "WAITING", false, 1 },
+	{ "ID", false, 0 },	  { "KEY", true, 0 },	 { "OWNER", true, 4 },	{ "MODE", true, 3 },
+	{ "MESSAGES", false, 0 }, { "BYTES", false, 2 }, { "LIMIT", false, 5 }, { "WAITING", false, 1 },
 };
 static const struct { const char *title; const struct column *column; int n; } shape[KINDS] = {
 	{ "Shared memory segments", shm_columns, 9 },

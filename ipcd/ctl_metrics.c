@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * ipcctl metrics: numbers for a monitoring system, in OpenMetrics' text format or as JSON. Each sample has the namespace's
- * directory as a label. A family's samples stand together, as the format wants; so all are gathered first.
+ * ipcctl metrics: numbers for a monitoring system, in OpenMetrics' text format or as JSON. Each sample has the
+ * namespace's directory as a label. A family's samples stand together, as the format wants; so all are gathered first.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -170,7 +170,8 @@ static void each(const struct kept *k, enum kind kind, uint64_t (*value)(const s
 			continue;
 		snprintf(id, sizeof id, "%d", o->id);
 		snprintf(key, sizeof key, "0x%08x", o->row.v[R_KEY]);
-		sample(value(o), false, (const char *const[]){ "kind", kind_name[o->row.kind], "id", id, "key", key, NULL });
+		sample(value(o), false,
+		       (const char *const[]){ "kind", kind_name[o->row.kind], "id", id, "key", key, NULL });
 	}
 }
 
@@ -216,7 +217,7 @@ static void single(const struct kept *k)
 	each(k, KIND_MSG, bytes_of);
 	family("ipcd_object_waiters", "gauge", NULL, "Threads that sleep in a call on a set or queue.");
 	each(k, KINDS, waiting_of);
-	family("ipcd_object_changes", "counter", NULL, "Operations that a set or queue has seen; a call may be several.");
+	family("ipcd_object_changes", "counter", NULL, "Changes of a set or queue; a call may be several.");
 	each(k, KINDS, changes_of);
 }
 

@@ -51,7 +51,8 @@ bool object_look(struct ctl *c, const struct row *r, struct object *o)
 		o->damaged = true;
 		return !registry_read(c->ns, r->kind, o->id, &again);
 	}
-	if (r->kind == KIND_SEM ? sem_set_times(c->ns, c->who, obj, &o->sem) : msg_queue_stat(c->ns, c->who, obj, &o->msg))
+	if (r->kind == KIND_SEM ? sem_set_times(c->ns, c->who, obj, &o->sem) :
+				  msg_queue_stat(c->ns, c->who, obj, &o->msg))
 		return false;
 	o->changed = later(o->changed, r->kind == KIND_SEM ? o->sem.ctime : o->msg.ctime);
 	o->changes = inspect_changes(c->ns, c->who, r->kind, o->id);
@@ -60,7 +61,7 @@ bool object_look(struct ctl *c, const struct row *r, struct object *o)
 	return true;
 }
 
-int objects_each(struct ctl *c, enum kind kind, int (*visit)(struct ctl *c, const struct object *o, void *arg), void *arg)
+int objects_each(struct ctl *c, enum kind kind, object_visit *visit, void *arg)
 {
 	uint32_t in_use, last = registry_max_index(c->ns, kind, &in_use);
 	struct object o;
@@ -146,7 +147,8 @@ void wish_text(enum kind kind, const struct inspect_waiter *w, char *out, size_t
 		snprintf(out, size, "receives the lowest type up to %lld",
 			 w->type == LONG_MIN ? LLONG_MAX : -(long long)w->type);
 	else
-		snprintf(out, size, "receives type %s%lld", w->flags & MSG_EXCEPT ? "other than " : "", (long long)w->type);
+		snprintf(out, size, "receives type %s%lld", w->flags & MSG_EXCEPT ? "other than " : "",
+			 (long long)w->type);
 }
 
 int processes_count(struct ctl *c)

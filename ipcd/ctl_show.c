@@ -343,7 +343,7 @@ int ctl_show(struct ctl *c, int argc, char **argv)
 			n += object_look(c, &r, &o[n]);
 	if (!n)
 		ctl_die(EXIT_FAILED, "there is no %s with id %d; ipcctl ls shows what there is",
-			k.wanted[KIND_SHM] ? "shm" : k.wanted[KIND_SEM] ? "sem" : k.wanted[KIND_MSG] ? "msg" : "object", id);
+			k.wanted[KIND_SHM] ? "shm" : k.wanted[KIND_SEM] ? "sem" : k.any ? "msg" : "object", id);
 	if (json) {
 		json_open(NULL, '{');
 		json_text("namespace", ipc_directory(c->ns));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Tables. Each column is as wide as its widest cell. Where they do not fit side by side, first what may be cut is cut, then
- * columns that may be dropped go; if that is not enough, text is cut from the right, down to a few letters.
+ * Tables. Each column is as wide as its widest cell. Where they do not fit side by side, first what may be cut is cut,
+ * then columns that may be dropped go; if that is not enough, text is cut from the right, down to a few letters.
  */
 #include <stdarg.h>
 #include <stdlib.h>
@@ -104,7 +104,7 @@ static bool fit(const struct table *t, int width, int *wide)
 		int worst = -1;
 
 		for (int c = 0; c < t->columns; c++)
-			if (wide[c] && t->column[c].drop > 0 && (worst < 0 || t->column[c].drop > t->column[worst].drop))
+			if (wide[c] && t->column[c].drop > (worst < 0 ? 0 : t->column[worst].drop))
 				worst = c;
 		if (worst < 0)
 			break;

@@ -145,7 +145,7 @@ static void clock_text(char *out, size_t size)
 
 static void head(struct ctl *c, FILE *out)
 {
-	uint64_t n[KINDS] = { 0 }, bytes = 0, attached = 0, sems = 0, messages = 0, undo = 0;
+	unsigned long long n[KINDS] = { 0 }, bytes = 0, attached = 0, sems = 0, messages = 0, undo = 0;
 	char now[16], part[KINDS][80];
 
 	for (size_t i = 0; i < item_count; i++) {
@@ -156,18 +156,19 @@ static void head(struct ctl *c, FILE *out)
 		attached += o->row.kind == KIND_SHM ? o->row.v[R_NATTCH] : 0;
 		sems += o->row.kind == KIND_SEM ? o->row.v[R_SIZE] : 0;
 		messages += o->msg.qnum;
-		undo += (uint64_t)o->undo;
+		undo += (unsigned long long)o->undo;
 	}
 	clock_text(now, sizeof now);
-	snprintf(part[KIND_SHM], sizeof part[0], "shm" KEEP "%llu" KEEP "(%sB," KEEP "attached" KEEP "%llu)  ", (unsigned long long)n[KIND_SHM],
-		 human_bytes(bytes), (unsigned long long)attached);
-	snprintf(part[KIND_SEM], sizeof part[0], "sem" KEEP "%llu" KEEP "(%llu)  ", (unsigned long long)n[KIND_SEM], (unsigned long long)sems);
-	snprintf(part[KIND_MSG], sizeof part[0], "msg" KEEP "%llu" KEEP "(%llu)  ", (unsigned long long)n[KIND_MSG],
-		 (unsigned long long)messages);
+	snprintf(part[KIND_SHM], sizeof part[0], "shm" KEEP "%llu" KEEP "(%sB," KEEP "attached" KEEP "%llu)  ",
+		 n[KIND_SHM], human_bytes(bytes), attached);
+	snprintf(part[KIND_SEM], sizeof part[0], "sem" KEEP "%llu" KEEP "(%llu)  ", n[KIND_SEM], sems);
+	snprintf(part[KIND_MSG], sizeof part[0], "msg" KEEP "%llu" KEEP "(%llu)  ", n[KIND_MSG], messages);
+	for (enum kind kind = 0; kind < KINDS; kind++)
+		if (!kinds_has(&top.kinds, kind))
+			*part[kind] = 0;
 	print_folded(out, width, 0, "%s  %s", now, ipc_directory(c->ns));
-	print_folded(out, width, 0, "%s%s%sprocesses" KEEP "%d  waiting" KEEP "%zu  undo" KEEP "%llu", kinds_has(&top.kinds, KIND_SHM) ? part[0] : "",
-		     kinds_has(&top.kinds, KIND_SEM) ? part[1] : "", kinds_has(&top.kinds, KIND_MSG) ? part[2] : "",
-		     processes_count(c), wait_count, (unsigned long long)undo);
+	print_folded(out, width, 0, "%s%s%sprocesses" KEEP "%d  waiting" KEEP "%zu  undo" KEEP "%llu", part[KIND_SHM],
+		     part[KIND_SEM], part[KIND_MSG], processes_count(c), wait_count, undo);
 }
 
 static void more(FILE *out, size_t n)
@@ -207,15 +208,16 @@ static void use_text(const struct object *o, char *out, size_t size)
 	else if (o->row.kind == KIND_SEM)
 		snprintf(out, size, "%u semaphore%s", o->row.v[R_SIZE], o->row.v[R_SIZE] == 1 ? "" : "s");
 	else
-		snprintf(out, size, "%u message%s, %s of %sB", o->msg.qnum, o->msg.qnum == 1 ? "" : "s", human_bytes(o->msg.cbytes),
-			 human_bytes(o->row.v[R_SIZE]));
+		snprintf(out, size, "%u message%s, %s of %sB", o->msg.qnum, o->msg.qnum == 1 ? "" : "s",
+			 human_bytes(o->msg.cbytes), human_bytes(o->row.v[R_SIZE]));
 }
 
 static void picture_objects(FILE *out, size_t max)
 {
-	static const struct column columns[] = { { "KIND", true, 0 },	 { "ID", false, 0 },	  { "KEY", true, 3 },
-						 { "OWNER", true, 4 },	 { "CHANGES/S", false, 1 }, { "WAITING", false, 2 },
-						 { "UNDO", false, 5 },	 { "USE", true, -12 } };
+	static const struct column columns[] = { { "KIND", true, 0 },	    { "ID", false, 0 },
+						 { "KEY", true, 3 },	    { "OWNER", true, 4 },
+						 { "CHANGES/S", false, 1 }, { "WAITING", false, 2 },
+						 { "UNDO", false, 5 },	    { "USE", true, -12 } };
 	size_t n = max && item_count > max ? max : item_count;
 	struct table *t = table_new(columns, 8);
 	char use[100];
@@ -549,7 +551,8 @@ static bool parse(int argc, char **argv)
 		} else if (!strcmp(a, "--json")) {
 			top.json = true;
 		} else if (!kinds_take(&top.kinds, a)) {
-			ctl_die(EXIT_USAGE, "top: '%s' is not known; use -n TIMES, -d SECONDS, --json, shm, sem or msg", a);
+			ctl_die(EXIT_USAGE,
+				"top: '%s' is not known; use -n TIMES, -d SECONDS, --json, shm, sem or msg", a);
 		}
 	}
 	return told;

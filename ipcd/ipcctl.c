@@ -221,7 +221,9 @@ static int list_namespaces(struct table *t, bool json)
 
 static int namespaces(int argc, char **argv)
 {
-	static const struct column columns[] = { { "NAME", true, 0 }, { "PROCESSES", false, 1 }, { "DIRECTORY", true, 2 } };
+	static const struct column columns[] = { { "NAME", true, 0 },
+						 { "PROCESSES", false, 1 },
+						 { "DIRECTORY", true, 2 } };
 	struct table *t = table_new(columns, 3);
 	bool json = argc == 2 && !strcmp(argv[1], "--json");
 

@@ -20,7 +20,6 @@
 #include "trace.h"
 
 static ipc_ns *the_ns;
-static ipc_ns *hot_ns; /* the same, where calls need not be traced */
 static int failed;
 
 __attribute__((constructor)) static void open_namespace(void)
@@ -33,7 +32,6 @@ __attribute__((constructor)) static void open_namespace(void)
 	if (!the_ns)
 		failed = 1;
 	trace_init();
-	hot_ns = trace_on ? NULL : the_ns;
 	errno = saved;
 }
 
@@ -51,9 +49,11 @@ static void explain(void)
 		fprintf(stderr, "libipc-sysv: no System V IPC: IPCD_NAMESPACE is not set; start the program with ipcrun\n");
 }
 
-static __attribute__((noinline)) ipc_ns *ns_or_explain(void)
+static inline __attribute__((always_inline)) ipc_ns *ns_or_explain(void)
 {
-	if (!the_ns && !failed) /* called from a constructor that runs before ours */
+	if (__builtin_expect(the_ns != NULL, 1))
+		return the_ns;
+	if (!failed) /* called from a constructor that runs before ours */
 		open_namespace();
 	if (the_ns)
 		return the_ns;
@@ -62,49 +62,47 @@ static __attribute__((noinline)) ipc_ns *ns_or_explain(void)
 	return NULL;
 }
 
-#define WITH_NS(call, ...)                                                                 \
-	do {                                                                               \
-		if (__builtin_expect(hot_ns != NULL, 1))                                   \
-			return ipc_##call(hot_ns, __VA_ARGS__);                            \
-		ipc_ns *ns = ns_or_explain();                                              \
-		if (trace_on)                                                              \
-			return trace_##call(ns, __VA_ARGS__);                              \
-		return ns ? ipc_##call(ns, __VA_ARGS__) : (__typeof__(trace_##call(ns, __VA_ARGS__)))-1; \
+#define WITH_NS(type, call)                          \
+	do {                                         \
+		ipc_ns *ns = ns_or_explain();        \
+		if (__builtin_expect(trace_on, 0))   \
+			return traced_##call;        \
+		return ns ? (call) : (type)-1;       \
 	} while (0)
 
 int shmget(key_t key, size_t size, int flags)
 {
-	WITH_NS(shmget, key, size, flags);
+	WITH_NS(int, ipc_shmget(ns, key, size, flags));
 }
 
 void *shmat(int id, const void *addr, int flags)
 {
-	WITH_NS(shmat, id, addr, flags);
+	WITH_NS(void *, ipc_shmat(ns, id, addr, flags));
 }
 
 int shmdt(const void *addr)
 {
-	WITH_NS(shmdt, addr);
+	WITH_NS(int, ipc_shmdt(ns, addr));
 }
 
 int shmctl(int id, int cmd, struct shmid_ds *buf)
 {
-	WITH_NS(shmctl, id, cmd, buf);
+	WITH_NS(int, ipc_shmctl(ns, id, cmd, buf));
 }
 
 int semget(key_t key, int nsems, int flags)
 {
-	WITH_NS(semget, key, nsems, flags);
+	WITH_NS(int, ipc_semget(ns, key, nsems, flags));
 }
 
 int semop(int id, struct sembuf *sops, size_t nsops)
 {
-	WITH_NS(semop, id, sops, nsops);
+	WITH_NS(int, ipc_semop(ns, id, sops, nsops));
 }
 
 int semtimedop(int id, struct sembuf *sops, size_t nsops, const struct timespec *timeout)
 {
-	WITH_NS(semtimedop, id, sops, nsops, timeout);
+	WITH_NS(int, ipc_semtimedop(ns, id, sops, nsops, timeout));
 }
 
 int semctl(int id, int num, int cmd, ...)
@@ -115,27 +113,27 @@ int semctl(int id, int num, int cmd, ...)
 	va_start(ap, cmd);
 	arg = va_arg(ap, void *);
 	va_end(ap);
-	WITH_NS(semctl, id, num, cmd, arg);
+	WITH_NS(int, ipc_semctl(ns, id, num, cmd, arg));
 }
 
 int msgget(key_t key, int flags)
 {
-	WITH_NS(msgget, key, flags);
+	WITH_NS(int, ipc_msgget(ns, key, flags));
 }
 
 int msgsnd(int id, const void *msg, size_t size, int flags)
 {
-	WITH_NS(msgsnd, id, msg, size, flags);
+	WITH_NS(int, ipc_msgsnd(ns, id, msg, size, flags));
 }
 
 ssize_t msgrcv(int id, void *msg, size_t size, long type, int flags)
 {
-	WITH_NS(msgrcv, id, msg, size, type, flags);
+	WITH_NS(ssize_t, ipc_msgrcv(ns, id, msg, size, type, flags));
 }
 
 int msgctl(int id, int cmd, struct msqid_ds *buf)
 {
-	WITH_NS(msgctl, id, cmd, buf);
+	WITH_NS(int, ipc_msgctl(ns, id, cmd, buf));
 }
 
 /* ---- calls that unmap ---- */

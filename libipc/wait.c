@@ -181,7 +181,9 @@ uint64_t wait_clock(void)
 /* For those who look at the object; nothing here depends on it. */
 static void note_since(struct frame *f, struct request *req)
 {
-	atomic_store_explicit(&req->since, wait_clock() << 16 | STATE_TURN(atomic_load(&f->waiting)), memory_order_relaxed);
+	uint64_t turn = STATE_TURN(atomic_load(&f->waiting));
+
+	atomic_store_explicit(&req->since, wait_clock() << 16 | turn, memory_order_relaxed);
 }
 
 int wait_sleep(struct frame *f, const struct timespec *deadline)
