@@ -1,47 +1,26 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* ipcctl ls: the objects of a namespace, as tables or as JSON. */
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/msg.h>
 #include <sys/shm.h>
 
-#include "../libipc/obj_msg.h"
-#include "../libipc/obj_sem.h"
 #include "ctl.h"
 
-#define DAMAGED "damaged"
-
-static void json_string(const char *s)
-{
-	putchar('"');
-	for (; *s; s++)
-		if (*s == '"' || *s == '\\')
-			printf("\\%c", *s);
-		else if ((unsigned char)*s < 0x20)
-			printf("\\u%04x", *s);
-		else
-			putchar(*s);
-	putchar('"');
-}
-
-/* How many processes have adjustments pending; a process may have several. */
-static int undo_processes(struct ctl *c, int id)
-{
-	struct inspect_undo u[1024];
-	int n = inspect_undo(c->ns, c->who, id, u, 1024), count = 0;
-
-	for (int i = 0; i < n && i < 1024; i++)
-		count += !i || u[i].pid != u[i - 1].pid;
-	return count;
-}
-
-static int waiters(struct ctl *c, const struct row *r)
-{
-	int n = inspect_waiters(c->ns, c->who, r->kind, row_id(r), NULL, 0);
-
-	return n < 0 ? 0 : n;
-}
+static const struct column shm_columns[] = {
+	{ "ID", false, 0 },    { "KEY", true, 0 },	 { "OWNER", true, 4 },	  { "MODE", true, 3 },
+	{ "BYTES", false, 0 }, { "ATTACHED", false, 1 }, { "CREATOR", false, 2 }, { "LAST", false, 6 },
+	{ "STATUS", true, 5 },
+}, sem_columns[] = {
+	{ "ID", false, 0 },   { "KEY", true, 0 },      { "OWNER", true, 4 }, { "MODE", true, 3 },
+	{ "SEMS", false, 0 }, { "WAITING", false, 1 }, { "UNDO", false, 2 },
+}, msg_columns[] = {
+	{ "ID", false, 0 },	  { "KEY", true, 0 },	 { "OWNER", true, 4 },	{ "MODE", true, 3 },
+	{ "MESSAGES", false, 0 }, { "BYTES", false, 2 }, { "LIMIT", false, 5 }, { "WAITING", false, 1 },
+};
+static const struct { const char *title; const struct column *column; int n; } shape[KINDS] = {
+	{ "Shared memory segments", shm_columns, 9 },
+	{ "Semaphore sets", sem_columns, 7 },
+	{ "Message queues", msg_columns, 8 },
+};
 
 static const char *status(const struct row *r)
 {
@@ -50,123 +29,96 @@ static const char *status(const struct row *r)
 	return gone && locked ? "removed,locked" : gone ? "removed" : locked ? "locked" : "-";
 }
 
-/* ---- tables ---- */
-
-static void table_head(enum kind kind)
+static int add_row(struct ctl *c, const struct object *o, void *arg)
 {
-	static const char *const title[KINDS] = { "Shared memory segments", "Semaphore sets", "Message queues" };
+	const struct row *r = &o->row;
+	struct table *t = arg;
 
-	printf("%s\n%10s  %-10s  %-10s  %4s", title[kind], "ID", "KEY", "OWNER", "MODE");
-	if (kind == KIND_SHM)
-		printf("  %14s  %8s  %8s  %8s  %s\n", "BYTES", "ATTACHED", "CREATOR", "LAST", "STATUS");
-	else if (kind == KIND_SEM)
-		printf("  %14s  %8s  %8s\n", "SEMAPHORES", "WAITING", "UNDO");
-	else
-		printf("  %14s  %8s  %8s  %8s\n", "MESSAGES", "BYTES", "LIMIT", "WAITING");
-}
-
-static void table_row(struct ctl *c, const struct row *r)
-{
-	struct msg_stat st;
-	struct obj *o;
-
-	printf("%10d  0x%08x  %-10s  %04o", row_id(r), r->v[R_KEY], owner_name(r->v[R_UID]), r->v[R_MODE] & 0777);
-	if (r->kind == KIND_SHM)
-		printf("  %14llu  %8u  %8u  %8u  %s\n", (unsigned long long)row_size(r), r->v[R_NATTCH], r->v[R_CPID],
-		       r->v[R_LPID], status(r));
-	else if (object_open(c->ns, r->kind, row_id(r), c->who, &o))
-		printf("  %14s\n", DAMAGED);
-	else if (r->kind == KIND_SEM)
-		printf("  %14u  %8d  %8d\n", r->v[R_SIZE], waiters(c, r), undo_processes(c, row_id(r)));
-	else if (!msg_queue_stat(c->ns, c->who, o, &st))
-		printf("  %14u  %8u  %8u  %8d\n", st.qnum, st.cbytes, r->v[R_SIZE], waiters(c, r));
-}
-
-/* ---- JSON ---- */
-
-static void json_row(struct ctl *c, const struct row *r)
-{
-	struct sem_times times;
-	struct msg_stat st;
-	struct obj *o;
-
-	printf("{\"id\":%d,\"key\":\"0x%08x\",\"uid\":%u,\"gid\":%u,\"owner\":", row_id(r), r->v[R_KEY], r->v[R_UID],
-	       r->v[R_GID]);
-	json_string(owner_name(r->v[R_UID]));
-	printf(",\"mode\":\"%04o\",\"creator_pid\":%u", r->v[R_MODE] & 0777, r->v[R_CPID]);
-	if (r->kind == KIND_SHM)
-		printf(",\"bytes\":%llu,\"attached\":%u,\"last_pid\":%u,\"removed\":%s,\"locked\":%s,"
-		       "\"attach_time\":%u,\"detach_time\":%u,\"change_time\":%u",
-		       (unsigned long long)row_size(r), r->v[R_NATTCH], r->v[R_LPID],
-		       ROW_STATE(r->v[R_STATE]) == ROW_DEST ? "true" : "false",
-		       r->v[R_MODE] & SHM_LOCKED ? "true" : "false", r->v[R_ATIME], r->v[R_DTIME], r->v[R_CTIME]);
-	else if (object_open(c->ns, r->kind, row_id(r), c->who, &o))
-		printf(",\"damaged\":true");
-	else if (r->kind == KIND_SEM && !sem_set_times(c->ns, c->who, o, &times))
-		printf(",\"semaphores\":%u,\"waiting\":%d,\"undo\":%d,\"op_time\":%u,\"change_time\":%u", r->v[R_SIZE],
-		       waiters(c, r), undo_processes(c, row_id(r)), times.otime,
-		       times.ctime > r->v[R_CTIME] ? times.ctime : r->v[R_CTIME]);
-	else if (r->kind == KIND_MSG && !msg_queue_stat(c->ns, c->who, o, &st))
-		printf(",\"messages\":%u,\"bytes\":%u,\"limit\":%u,\"waiting\":%d,\"send_pid\":%u,\"receive_pid\":%u,"
-		       "\"send_time\":%u,\"receive_time\":%u,\"change_time\":%u",
-		       st.qnum, st.cbytes, r->v[R_SIZE], waiters(c, r), st.lspid, st.lrpid, st.stime, st.rtime,
-		       st.ctime > r->v[R_CTIME] ? st.ctime : r->v[R_CTIME]);
-	putchar('}');
-}
-
-static void list_kind(struct ctl *c, enum kind kind, bool json)
-{
-	uint32_t in_use, last = registry_max_index(c->ns, kind, &in_use);
-	const char *between = "";
-	struct row r;
-
-	for (uint32_t i = 0; in_use && i <= last; i++) {
-		if (registry_read_index(c->ns, kind, i, &r))
-			continue;
-		fputs(between, stdout);
-		if (json)
-			json_row(c, &r);
-		else
-			table_row(c, &r);
-		between = json ? "," : "";
+	(void)c;
+	table_add(t, "%d", o->id);
+	table_add(t, "0x%08x", r->v[R_KEY]);
+	table_add(t, "%s", owner_name(r->v[R_UID]));
+	table_add(t, "%04o", r->v[R_MODE] & 0777);
+	if (o->damaged) {
+		table_add(t, "damaged");
+	} else if (r->kind == KIND_SHM) {
+		table_add(t, "%llu", (unsigned long long)row_size(r));
+		table_add(t, "%u", r->v[R_NATTCH]);
+		table_add(t, "%u", r->v[R_CPID]);
+		table_add(t, "%u", r->v[R_LPID]);
+		table_add(t, "%s", status(r));
+	} else if (r->kind == KIND_SEM) {
+		table_add(t, "%u", r->v[R_SIZE]);
+		table_add(t, "%d", o->waiting);
+		table_add(t, "%d", o->undo);
+	} else {
+		table_add(t, "%u", o->msg.qnum);
+		table_add(t, "%u", o->msg.cbytes);
+		table_add(t, "%u", r->v[R_SIZE]);
+		table_add(t, "%d", o->waiting);
 	}
+	table_end_row(t);
+	return 0;
+}
+
+static void list_table(struct ctl *c, enum kind kind, int width)
+{
+	struct table *t = table_new(shape[kind].column, shape[kind].n);
+
+	objects_each(c, kind, add_row, t);
+	printf("%s%s\n", shape[kind].title, table_drops(t, width) ? " (more: --wide)" : "");
+	table_print(stdout, t, width, 0);
+	table_free(t);
+}
+
+static int json_row(struct ctl *c, const struct object *o, void *arg)
+{
+	(void)c;
+	(void)arg;
+	json_open(NULL, '{');
+	object_json(o);
+	json_close('}');
+	return 0;
+}
+
+static int list_json(struct ctl *c, const struct kinds *k)
+{
+	json_open(NULL, '{');
+	json_text("namespace", ipc_directory(c->ns));
+	for (enum kind kind = 0; kind < KINDS; kind++) {
+		if (!kinds_has(k, kind))
+			continue;
+		json_open(kind_name[kind], '[');
+		objects_each(c, kind, json_row, NULL);
+		json_close(']');
+	}
+	json_close('}');
+	json_line();
+	return 0;
 }
 
 int ctl_ls(struct ctl *c, int argc, char **argv)
 {
-	bool wanted[KINDS] = { false }, json = false, any = false;
+	struct kinds k = { .any = false };
+	bool json = false, wide = false;
 	const char *between = "";
 
-	for (int i = 1; i < argc; i++) {
-		int kind = kind_named(argv[i]);
-
-		if (kind >= 0)
-			wanted[kind] = any = true;
-		else if (!strcmp(argv[i], "--json"))
+	for (int i = 1; i < argc; i++)
+		if (!strcmp(argv[i], "--json"))
 			json = true;
-		else
-			ctl_die(EXIT_USAGE, "ls: '%s' is not known; use shm, sem, msg or --json", argv[i]);
-	}
+		else if (!strcmp(argv[i], "--wide"))
+			wide = true;
+		else if (!kinds_take(&k, argv[i]))
+			ctl_die(EXIT_USAGE, "ls: '%s' is not known; use shm, sem, msg, --wide or --json", argv[i]);
 	slots_sweep(c->ns, c->who);
-	if (json) {
-		printf("{\"namespace\":");
-		json_string(ipc_directory(c->ns));
-	}
-	for (int kind = 0; kind < KINDS; kind++) {
-		if (any && !wanted[kind])
-			continue;
-		if (json) {
-			printf(",\"%s\":[", kind_name[kind]);
-		} else {
-			fputs(between, stdout);
-			table_head(kind);
-			between = "\n";
-		}
-		list_kind(c, kind, json);
-		if (json)
-			putchar(']');
-	}
 	if (json)
-		puts("}");
+		return list_json(c, &k);
+	for (enum kind kind = 0; kind < KINDS; kind++) {
+		if (!kinds_has(&k, kind))
+			continue;
+		fputs(between, stdout);
+		list_table(c, kind, wide ? 0 : output_width());
+		between = "\n";
+	}
 	return 0;
 }

@@ -17,6 +17,14 @@ static int remove_id(struct ctl *c, enum kind kind, int id)
 	return kind == KIND_SEM ? ipc_semctl(c->ns, id, 0, IPC_RMID) : ipc_msgctl(c->ns, id, IPC_RMID, NULL);
 }
 
+int remove_object(struct ctl *c, const struct row *r, const char *why)
+{
+	if (remove_id(c, r->kind, row_id(r)))
+		return -1;
+	log_removal(c, r, why);
+	return 0;
+}
+
 static const char *reason(void)
 {
 	switch (errno) {
@@ -42,7 +50,9 @@ static int remove_target(struct ctl *c, const struct target *t)
 		}
 		id = row_id(&r);
 	}
-	if (!remove_id(c, t->kind, id))
+	if (registry_read(c->ns, t->kind, id, &r))
+		errno = EINVAL;
+	else if (!remove_object(c, &r, t->by_key ? "rm, by its key" : "rm, by its id"))
 		return 0;
 	ctl_say("rm: %s %d: %s", kind_name[t->kind], id, reason());
 	return EXIT_FAILED;
@@ -59,7 +69,7 @@ static int remove_all(struct ctl *c, const bool *wanted)
 		for (uint32_t i = 0; wanted[kind] && in_use && i <= last; i++) {
 			if (registry_read_index(c->ns, kind, i, &r) || ROW_STATE(r.v[R_STATE]) == ROW_DEST)
 				continue;
-			if (remove_id(c, kind, row_id(&r)) && errno != EINVAL && errno != EIDRM) {
+			if (remove_object(c, &r, "rm --all") && errno != EINVAL && errno != EIDRM) {
 				ctl_say("rm: %s %d: %s", kind_name[kind], row_id(&r), reason());
 				result = EXIT_FAILED;
 			}

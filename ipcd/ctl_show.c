@@ -9,11 +9,9 @@
 #include <sys/shm.h>
 #include <time.h>
 
-#include "../libipc/obj_msg.h"
-#include "../libipc/obj_sem.h"
 #include "ctl.h"
 
-#define ROOM 4096
+static int width; /* of the output */
 
 static void field(const char *name)
 {
@@ -62,171 +60,304 @@ static void show_head(struct ctl *c, const struct row *r)
 	printf("%s/%s\n", ipc_directory(c->ns), name);
 }
 
-static int show_segment(struct ctl *c, const struct row *r)
+static int show_segment(struct ctl *c, const struct object *o)
 {
 	static struct inspect_attached a[ROOM];
-	int n = inspect_attached(c->ns, row_id(r), a, ROOM);
+	const uint32_t *v = o->row.v;
+	bool gone = ROW_STATE(v[R_STATE]) == ROW_DEST, locked = v[R_MODE] & SHM_LOCKED;
+	int n = inspect_attached(c->ns, o->id, a, ROOM);
 
 	field("bytes");
-	printf("%llu\n", (unsigned long long)row_size(r));
-	if (ROW_STATE(r->v[R_STATE]) == ROW_DEST || r->v[R_MODE] & SHM_LOCKED) {
+	printf("%llu\n", (unsigned long long)row_size(&o->row));
+	if (gone || locked) {
 		field("status");
-		printf("%s%s\n", ROW_STATE(r->v[R_STATE]) == ROW_DEST ? "removed, kept while attached" : "",
-		       !(r->v[R_MODE] & SHM_LOCKED)		  ? "" :
-		       ROW_STATE(r->v[R_STATE]) == ROW_DEST ? ", locked" :
-								    "locked");
+		printf("%s%s%s\n", gone ? "removed, kept while attached" : "", gone && locked ? ", " : "",
+		       locked ? "locked" : "");
 	}
-	show_time("attached", r->v[R_ATIME]);
-	show_time("detached", r->v[R_DTIME]);
-	show_time("changed", r->v[R_CTIME]);
-	show_pid("last used by", (pid_t)r->v[R_LPID]);
+	show_time("attached", v[R_ATIME]);
+	show_time("detached", v[R_DTIME]);
+	show_time("changed", o->changed);
+	show_pid("last used by", (pid_t)v[R_LPID]);
 	field("attachments");
-	printf("%u\n", r->v[R_NATTCH]);
+	printf("%u\n", v[R_NATTCH]);
 	for (int i = 0; i < n && i < ROOM; i++)
 		printf("  pid %d (%s): %u\n", (int)a[i].pid, process_name(a[i].pid), a[i].mappings);
 	return n < 0 ? EXIT_FAILED : 0;
 }
 
-/* ---- sets ---- */
-
-static void show_wish(const struct inspect_waiter *w)
+static int show_waiters(struct ctl *c, const struct object *o)
 {
-	printf("  pid %d (%s):", (int)w->pid, process_name(w->pid));
-	for (uint32_t i = 0; i < w->nsops && i < REQ_SOPS; i++) {
-		printf("%s semaphore %u ", i ? "," : "", w->sop[i].num);
-		if (w->sop[i].op)
-			printf("%+d%s", w->sop[i].op, w->sop[i].flg & SEM_UNDO ? " with undo" : "");
-		else
-			printf("is zero");
+	static struct inspect_waiter w[ROOM];
+	int n = inspect_waiters(c->ns, c->who, o->row.kind, o->id, w, ROOM);
+	char wish[1000];
+
+	field("waiting");
+	printf("%d\n", n < 0 ? 0 : n);
+	for (int i = 0; i < n && i < ROOM; i++) {
+		wish_text(o->row.kind, &w[i], wish, sizeof wish);
+		print_folded(stdout, width, 6, "  pid %d (%s), for %s: %s", (int)w[i].pid, process_name(w[i].pid),
+			     duration(w[i].waited), wish);
 	}
-	if (w->nsops > REQ_SOPS)
-		printf(", and %u more", w->nsops - REQ_SOPS);
-	putchar('\n');
+	return n < 0 ? EXIT_FAILED : 0;
 }
 
-static void show_values(struct ctl *c, const struct row *r, struct obj *o)
-{
-	uint32_t n = r->v[R_SIZE];
-	unsigned short *v = calloc(n, sizeof *v);
+/* ---- sets ---- */
 
-	if (!v || sem_set_getall(c->ns, c->who, o, v)) {
-		free(v);
-		return;
+static unsigned short *set_values(struct ctl *c, const struct object *o, struct obj **obj)
+{
+	unsigned short *v = calloc(o->row.v[R_SIZE] + 1, sizeof *v);
+
+	if (!v)
+		ctl_die(EXIT_FAILED, "no memory");
+	if (!object_open(c->ns, KIND_SEM, o->id, c->who, obj) && !sem_set_getall(c->ns, c->who, *obj, v))
+		return v;
+	free(v);
+	return NULL;
+}
+
+static void show_values(struct ctl *c, const struct object *o)
+{
+	static const struct column columns[] = { { "", false, 0 },	{ "SEM", false, 0 },	 { "VALUE", false, 0 },
+						 { "LAST-PID", false, 0 }, { "NCNT", false, 0 }, { "ZCNT", false, 0 } };
+	struct table *t = table_new(columns, 6);
+	struct obj *obj;
+	unsigned short *v = set_values(c, o, &obj);
+
+	for (uint32_t i = 0; v && i < o->row.v[R_SIZE]; i++) {
+		table_add(t, "%s", "");
+		table_add(t, "%u", i);
+		table_add(t, "%u", v[i]);
+		table_add(t, "%d", sem_set_query(c->ns, c->who, obj, i, GETPID));
+		table_add(t, "%d", sem_set_query(c->ns, c->who, obj, i, GETNCNT));
+		table_add(t, "%d", sem_set_query(c->ns, c->who, obj, i, GETZCNT));
 	}
-	printf("  %9s  %7s  %8s  %15s  %16s\n", "SEMAPHORE", "VALUE", "LAST PID", "WAIT FOR MORE", "WAIT FOR ZERO");
-	for (uint32_t i = 0; i < n; i++)
-		printf("  %9u  %7u  %8d  %15d  %16d\n", i, v[i], sem_set_query(c->ns, c->who, o, i, GETPID),
-		       sem_set_query(c->ns, c->who, o, i, GETNCNT), sem_set_query(c->ns, c->who, o, i, GETZCNT));
+	table_print(stdout, t, width, 0);
+	table_free(t);
 	free(v);
 }
 
-static int show_set(struct ctl *c, const struct row *r, struct obj *o)
+static int show_undo(struct ctl *c, const struct object *o)
 {
-	static struct inspect_waiter w[ROOM];
 	static struct inspect_undo u[ROOM];
-	struct sem_times t = { 0, 0 };
-	int waiting = inspect_waiters(c->ns, c->who, KIND_SEM, row_id(r), w, ROOM);
-	int undo = inspect_undo(c->ns, c->who, row_id(r), u, ROOM);
+	int n = inspect_undo(c->ns, c->who, o->id, u, ROOM);
 
-	sem_set_times(c->ns, c->who, o, &t);
-	show_time("operated", t.otime);
-	show_time("changed", t.ctime > r->v[R_CTIME] ? t.ctime : r->v[R_CTIME]);
-	field("semaphores");
-	printf("%u\n", r->v[R_SIZE]);
-	show_values(c, r, o);
-	field("waiting");
-	printf("%d\n", waiting < 0 ? 0 : waiting);
-	for (int i = 0; i < waiting && i < ROOM; i++)
-		show_wish(&w[i]);
 	field("undo");
-	printf("%d\n", undo < 0 ? 0 : undo);
-	for (int i = 0; i < undo && i < ROOM; i++)
-		printf("  pid %d (%s): semaphore %u %+d when it ends\n", (int)u[i].pid,
-		       process_name(u[i].pid), u[i].num, u[i].adjust);
-	return waiting < 0 || undo < 0 ? EXIT_FAILED : 0;
+	printf("%d\n", n < 0 ? 0 : n);
+	for (int i = 0; i < n && i < ROOM; i++)
+		print_folded(stdout, width, 6, "  pid %d (%s): semaphore %u %+d when it ends", (int)u[i].pid,
+			     process_name(u[i].pid), u[i].num, u[i].adjust);
+	return n < 0 ? EXIT_FAILED : 0;
+}
+
+static int show_set(struct ctl *c, const struct object *o)
+{
+	int result;
+
+	show_time("operated", o->sem.otime);
+	show_time("changed", o->changed);
+	field("semaphores");
+	printf("%u\n", o->row.v[R_SIZE]);
+	show_values(c, o);
+	result = show_waiters(c, o);
+	return show_undo(c, o) | result;
 }
 
 /* ---- queues ---- */
 
-static void show_queue_waiter(const struct inspect_waiter *w)
+static int show_queue(struct ctl *c, const struct object *o)
 {
-	printf("  pid %d (%s): ", (int)w->pid, process_name(w->pid));
-	if (w->sends)
-		printf("sends %llu bytes\n", (unsigned long long)w->size);
-	else if (!w->type)
-		printf("receives any message\n");
-	else if (w->type < 0)
-		printf("receives the lowest type up to %lld\n", w->type == LONG_MIN ? LLONG_MAX : -(long long)w->type);
-	else
-		printf("receives type %s%lld\n", w->flags & MSG_EXCEPT ? "other than " : "", (long long)w->type);
-}
-
-static int show_queue(struct ctl *c, const struct row *r, struct obj *o)
-{
-	static struct inspect_waiter w[ROOM];
-	struct msg_stat st = { 0 };
-	int waiting = inspect_waiters(c->ns, c->who, KIND_MSG, row_id(r), w, ROOM);
-
-	msg_queue_stat(c->ns, c->who, o, &st);
 	field("messages");
-	printf("%u\n", st.qnum);
+	printf("%u\n", o->msg.qnum);
 	field("bytes");
-	printf("%u of %u\n", st.cbytes, r->v[R_SIZE]);
-	show_time("sent", st.stime);
-	show_pid("sent by", (pid_t)st.lspid);
-	show_time("received", st.rtime);
-	show_pid("received by", (pid_t)st.lrpid);
-	show_time("changed", st.ctime > r->v[R_CTIME] ? st.ctime : r->v[R_CTIME]);
-	field("waiting");
-	printf("%d\n", waiting < 0 ? 0 : waiting);
-	for (int i = 0; i < waiting && i < ROOM; i++)
-		show_queue_waiter(&w[i]);
-	return waiting < 0 ? EXIT_FAILED : 0;
+	printf("%u of %u\n", o->msg.cbytes, o->row.v[R_SIZE]);
+	show_time("sent", o->msg.stime);
+	show_pid("sent by", (pid_t)o->msg.lspid);
+	show_time("received", o->msg.rtime);
+	show_pid("received by", (pid_t)o->msg.lrpid);
+	show_time("changed", o->changed);
+	return show_waiters(c, o);
 }
 
-static int show(struct ctl *c, const struct row *r)
+static int show(struct ctl *c, const struct object *o)
 {
-	struct obj *o = NULL;
-
-	show_head(c, r);
-	if (r->kind == KIND_SHM)
-		return show_segment(c, r);
-	if (object_open(c->ns, r->kind, row_id(r), c->who, &o)) {
-		ctl_say("%s %d cannot be opened: %s", kind_name[r->kind], row_id(r), ipc_open_error());
+	show_head(c, &o->row);
+	if (o->damaged) {
+		ctl_say("%s %d cannot be opened: %s", kind_name[o->row.kind], o->id, ipc_open_error());
 		return EXIT_FAILED;
 	}
-	return r->kind == KIND_SEM ? show_set(c, r, o) : show_queue(c, r, o);
+	if (o->row.kind == KIND_SHM)
+		return show_segment(c, o);
+	return o->row.kind == KIND_SEM ? show_set(c, o) : show_queue(c, o);
+}
+
+/* ---- JSON ---- */
+
+static void json_process(pid_t pid)
+{
+	json_open(NULL, '{');
+	json_int("pid", pid);
+	json_text("command", process_name(pid));
+}
+
+static void json_attachments(struct ctl *c, const struct object *o)
+{
+	static struct inspect_attached a[ROOM];
+	int n = inspect_attached(c->ns, o->id, a, ROOM);
+
+	json_open("attachments", '[');
+	for (int i = 0; i < n && i < ROOM; i++) {
+		json_process(a[i].pid);
+		json_uint("mappings", a[i].mappings);
+		json_close('}');
+	}
+	json_close(']');
+}
+
+static void json_wish(enum kind kind, const struct inspect_waiter *w)
+{
+	if (kind == KIND_MSG) {
+		json_text("wants", w->sends ? "send" : "receive");
+		json_uint("bytes", w->size);
+		if (!w->sends) {
+			json_int("type", w->type);
+			json_bool("except", w->flags & MSG_EXCEPT);
+		}
+		return;
+	}
+	json_uint("operations_total", w->nsops);
+	json_open("operations", '[');
+	for (uint32_t i = 0; i < w->nsops && i < REQ_SOPS; i++) {
+		json_open(NULL, '{');
+		json_uint("semaphore", w->sop[i].num);
+		json_int("op", w->sop[i].op);
+		json_bool("undo", w->sop[i].flg & SEM_UNDO);
+		json_close('}');
+	}
+	json_close(']');
+}
+
+static void json_waiters(struct ctl *c, const struct object *o)
+{
+	static struct inspect_waiter w[ROOM];
+	int n = inspect_waiters(c->ns, c->who, o->row.kind, o->id, w, ROOM);
+
+	json_open("waiters", '[');
+	for (int i = 0; i < n && i < ROOM; i++) {
+		json_process(w[i].pid);
+		json_seconds("seconds", w[i].waited);
+		json_wish(o->row.kind, &w[i]);
+		json_close('}');
+	}
+	json_close(']');
+}
+
+static void json_values(struct ctl *c, const struct object *o)
+{
+	struct obj *obj;
+	unsigned short *v = set_values(c, o, &obj);
+
+	json_open("values", '[');
+	for (uint32_t i = 0; v && i < o->row.v[R_SIZE]; i++) {
+		json_open(NULL, '{');
+		json_uint("semaphore", i);
+		json_uint("value", v[i]);
+		json_int("last_pid", sem_set_query(c->ns, c->who, obj, i, GETPID));
+		json_int("ncnt", sem_set_query(c->ns, c->who, obj, i, GETNCNT));
+		json_int("zcnt", sem_set_query(c->ns, c->who, obj, i, GETZCNT));
+		json_close('}');
+	}
+	json_close(']');
+	free(v);
+}
+
+static void json_undo(struct ctl *c, const struct object *o)
+{
+	static struct inspect_undo u[ROOM];
+	int n = inspect_undo(c->ns, c->who, o->id, u, ROOM);
+
+	json_open("undo_pending", '[');
+	for (int i = 0; i < n && i < ROOM; i++) {
+		json_process(u[i].pid);
+		json_uint("semaphore", u[i].num);
+		json_int("adjust", u[i].adjust);
+		json_close('}');
+	}
+	json_close(']');
+}
+
+static int show_json(struct ctl *c, const struct object *o)
+{
+	json_open(NULL, '{');
+	json_text("kind", kind_name[o->row.kind]);
+	object_json(o);
+	if (!o->damaged && o->row.kind == KIND_SHM)
+		json_attachments(c, o);
+	if (!o->damaged && o->row.kind == KIND_SEM)
+		json_values(c, o);
+	if (!o->damaged && o->row.kind != KIND_SHM)
+		json_waiters(c, o);
+	if (!o->damaged && o->row.kind == KIND_SEM)
+		json_undo(c, o);
+	json_close('}');
+	return o->damaged ? EXIT_FAILED : 0;
 }
 
 /* show ID [KIND] or show KIND ID; without a kind, every object that has the id. */
-int ctl_show(struct ctl *c, int argc, char **argv)
+static int parse(int argc, char **argv, struct kinds *k, bool *json)
 {
-	int only = -1, result = 0, shown = 0;
-	const char *id_text;
+	const char *id_text = NULL;
 	unsigned long long id;
-	struct row r;
+	int words = 0;
 
-	if (argc < 2 || argc > 3)
-		ctl_die(EXIT_USAGE, "show needs one id, and optionally shm, sem or msg");
-	id_text = argv[1];
-	if (argc == 3) {
-		only = kind_named(argv[1]);
-		id_text = only >= 0 ? argv[2] : argv[1];
-		if (only < 0 && (only = kind_named(argv[2])) < 0)
-			ctl_die(EXIT_USAGE, "show: '%s' is not shm, sem or msg", argv[2]);
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--json")) {
+			*json = true;
+			continue;
+		}
+		words++;
+		if (!k->any && kinds_take(k, argv[i]))
+			continue;
+		if (id_text && words == 2)
+			ctl_die(EXIT_USAGE, "show: '%s' is not shm, sem or msg", argv[i]);
+		id_text = argv[i];
 	}
+	if (!id_text || words > 2)
+		ctl_die(EXIT_USAGE, "show needs one id, and optionally shm, sem or msg");
 	if (!number(id_text, 10, INT_MAX, &id))
 		ctl_die(EXIT_USAGE, "show: '%s' is not an id; ipcctl ls shows them", id_text);
+	return (int)id;
+}
+
+int ctl_show(struct ctl *c, int argc, char **argv)
+{
+	struct kinds k = { .any = false };
+	bool json = false;
+	struct object o[KINDS];
+	int id = parse(argc, argv, &k, &json), n = 0, result = 0;
+	struct row r;
+
+	width = output_width();
 	slots_sweep(c->ns, c->who);
-	for (int kind = 0; kind < KINDS; kind++) {
-		if ((only >= 0 && kind != only) || registry_read(c->ns, kind, (int)id, &r))
-			continue;
-		if (shown++)
-			putchar('\n');
-		result |= show(c, &r);
+	for (enum kind kind = 0; kind < KINDS; kind++)
+		if (kinds_has(&k, kind) && !registry_read(c->ns, kind, id, &r))
+			n += object_look(c, &r, &o[n]);
+	if (!n)
+		ctl_die(EXIT_FAILED, "there is no %s with id %d; ipcctl ls shows what there is",
+			k.wanted[KIND_SHM] ? "shm" : k.wanted[KIND_SEM] ? "sem" : k.any ? "msg" : "object", id);
+	if (json) {
+		json_open(NULL, '{');
+		json_text("namespace", ipc_directory(c->ns));
+		json_open("objects", '[');
 	}
-	if (!shown)
-		ctl_die(EXIT_FAILED, "there is no %s with id %llu; ipcctl ls shows what there is",
-			only >= 0 ? kind_name[only] : "object", id);
+	for (int i = 0; i < n; i++) {
+		if (i && !json)
+			putchar('\n');
+		result |= json ? show_json(c, &o[i]) : show(c, &o[i]);
+	}
+	if (json) {
+		json_close(']');
+		json_close('}');
+		json_line();
+	}
 	return result;
 }

@@ -25,13 +25,20 @@ static const char help[] =
 	"Look at a System V IPC namespace of ipcrun's, and change it. Without -n and -d it is the one that\n"
 	"IPCD_NAMESPACE names, as under ipcrun.\n"
 	"\n"
-	"  ls [--json] [shm|sem|msg]...  list the objects\n"
+	"  ls [shm|sem|msg]...           list the objects; --wide: all columns, where they do not fit\n"
 	"  show ID [shm|sem|msg]         one object: values, who has it attached, who waits, whose undo is pending\n"
+	"  top [shm|sem|msg]...          the same again and again: who waits, what changes; -n TIMES, -d SECONDS\n"
 	"  rm shm|sem|msg ID...          remove objects; also -m ID, -s ID, -q ID and, by key, -M KEY, -S KEY, -Q KEY\n"
 	"  rm --all [shm|sem|msg]...     remove all objects\n"
+	"  gc [shm|sem|msg]...           remove what was left behind: its creator gone, used by nobody, and not for\n"
+	"                                --older AGE (30m, 12h, 7d; a day if not given); --dry-run says what would go\n"
+	"  metrics                       numbers for a monitoring system (OpenMetrics); --objects: of each object too\n"
 	"  limits [NAME | NAME=VALUE]... show the limits, or set them\n"
 	"  destroy                       remove a namespace (-n or -d) that nobody uses, with all its objects\n"
 	"  namespaces                    list this user's namespaces\n"
+	"\n"
+	"ls, show, top, gc, metrics, limits and namespaces write JSON with --json.\n"
+	"\n"
 	"  --help, --version\n";
 
 /* ---- limits ---- */
@@ -52,43 +59,64 @@ static int limit_named(const char *name, size_t length)
 	ctl_die(EXIT_USAGE, "limits: there is no limit '%.*s'; ipcctl limits lists them", (int)length, name);
 }
 
-static void show_limit(struct ctl *c, int l)
+static void show_limit(struct ctl *c, int l, bool json)
 {
-	printf("%-6s  %20llu  %s\n", limit_info[l].name, (unsigned long long)registry_limit(c->ns, (enum limit)l),
-	       limit_text[l]);
+	unsigned long long value = registry_limit(c->ns, (enum limit)l);
+
+	if (json)
+		json_uint(limit_info[l].name, value);
+	else
+		printf("%-6s  %20llu  %s\n", limit_info[l].name, value, limit_text[l]);
 }
 
-static int change_limit(struct ctl *c, const char *text, bool check)
+/* The value of NAME=VALUE, or nothing for NAME. */
+static bool parse_limit(const char *text, int *l, unsigned long long *value)
 {
 	const char *equals = strchr(text, '=');
-	int l = limit_named(text, equals ? (size_t)(equals - text) : strlen(text));
-	unsigned long long value;
 
-	if (!equals) {
-		if (!check)
-			show_limit(c, l);
-		return 0;
-	}
-	if (!number(equals + 1, 10, limit_info[l].max, &value))
+	*l = limit_named(text, equals ? (size_t)(equals - text) : strlen(text));
+	if (equals && !number(equals + 1, 10, limit_info[*l].max, value))
 		ctl_die(EXIT_USAGE, "limits: %s is not a number from 0 to %llu", text,
-			(unsigned long long)limit_info[l].max);
-	if (!check && ipc_limit_set(c->ns, limit_info[l].name, value)) {
-		ctl_say("limits: cannot set %s: %s", text, strerror(errno));
-		return EXIT_FAILED;
-	}
-	return 0;
+			(unsigned long long)limit_info[*l].max);
+	return equals;
 }
 
 int ctl_limits(struct ctl *c, int argc, char **argv)
 {
-	int result = 0;
+	unsigned long long value;
+	bool json = false;
+	int result = 0, l, named = 0;
 
-	for (int i = 1; i < argc; i++)
-		change_limit(c, argv[i], true);
-	for (int i = 1; i < argc; i++)
-		result |= change_limit(c, argv[i], false);
-	for (int l = 0; l < LIMITS && argc == 1; l++)
-		show_limit(c, l);
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--json")) {
+			json = true;
+		} else {
+			parse_limit(argv[i], &l, &value);
+			named++;
+		}
+	}
+	if (json) {
+		json_open(NULL, '{');
+		json_text("namespace", ipc_directory(c->ns));
+		json_open("limits", '{');
+	}
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--json"))
+			continue;
+		if (!parse_limit(argv[i], &l, &value)) {
+			show_limit(c, l, json);
+		} else if (ipc_limit_set(c->ns, limit_info[l].name, value)) {
+			ctl_say("limits: cannot set %s: %s", argv[i], strerror(errno));
+			result = EXIT_FAILED;
+		}
+	}
+	for (l = 0; l < LIMITS && !named; l++)
+		show_limit(c, l, json);
+	if (json) {
+		json_close('}');
+		json_close('}');
+		json_line();
+	}
 	return result;
 }
 
@@ -145,18 +173,32 @@ static int destroy(const char *dir, int argc)
 	}
 	if (users_remove(full))
 		ctl_die(EXIT_FAILED, "%s", ipc_open_error());
+	log_destroyed(full);
 	return 0;
 }
 
-static int namespaces(int argc)
+static void add_namespace(struct table *t, bool json, const char *name, int processes, const char *dir)
+{
+	if (json) {
+		json_open(NULL, '{');
+		json_text("name", name);
+		json_int("processes", processes);
+		json_text("directory", dir);
+		json_close('}');
+		return;
+	}
+	table_add(t, "%s", name);
+	table_add(t, "%d", processes);
+	table_add(t, "%s", dir);
+}
+
+/* Each directory of the base; 0 when there is no base yet. */
+static int list_namespaces(struct table *t, bool json)
 {
 	char base[64], dir[400];
 	struct dirent **list;
 	int n;
 
-	if (argc > 1)
-		ctl_die(EXIT_USAGE, "namespaces needs no arguments");
-	printf("%-24s  %9s  %s\n", "NAME", "PROCESSES", "DIRECTORY");
 	if (users_base(base, sizeof base, false)) {
 		if (errno == ENOENT)
 			return 0;
@@ -170,17 +212,41 @@ static int namespaces(int argc)
 		snprintf(dir, sizeof dir, "%s/%s", base, list[i]->d_name);
 		if (list[i]->d_name[0] != '.' && !lstat(dir, &st) && S_ISDIR(st.st_mode)) {
 			users_find(dir, false, &u);
-			printf("%-24s  %9d  %s\n", list[i]->d_name, u.count, dir);
+			add_namespace(t, json, list[i]->d_name, u.count, dir);
 		}
 		free(list[i]);
 	}
 	return 0;
 }
 
+static int namespaces(int argc, char **argv)
+{
+	static const struct column columns[] = { { "NAME", true, 0 },
+						 { "PROCESSES", false, 1 },
+						 { "DIRECTORY", true, 2 } };
+	struct table *t = table_new(columns, 3);
+	bool json = argc == 2 && !strcmp(argv[1], "--json");
+
+	if (argc > 1 && !json)
+		ctl_die(EXIT_USAGE, "namespaces takes no argument but --json");
+	if (json)
+		json_open(NULL, '[');
+	list_namespaces(t, json);
+	if (json) {
+		json_close(']');
+		json_line();
+	} else {
+		table_print(stdout, t, output_width(), 0);
+	}
+	table_free(t);
+	return 0;
+}
+
 /* ---- the command line ---- */
 
 static const struct { const char *name; int (*run)(struct ctl *c, int argc, char **argv); } commands[] = {
-	{ "ls", ctl_ls }, { "show", ctl_show }, { "rm", ctl_rm }, { "limits", ctl_limits },
+	{ "ls", ctl_ls }, { "show", ctl_show }, { "top", ctl_top }, { "rm", ctl_rm }, { "gc", ctl_gc },
+	{ "metrics", ctl_metrics }, { "limits", ctl_limits },
 };
 
 static int on_namespace(const char *dir, bool by_name, int argc, char **argv)
@@ -244,7 +310,7 @@ static int run(int argc, char **argv, const char *name, const char *dir)
 	char base[64], path[400];
 
 	if (!strcmp(*argv, "namespaces"))
-		return namespaces(argc);
+		return namespaces(argc, argv);
 	if (name) {
 		if (users_base(base, sizeof base, false))
 			ctl_die(EXIT_FAILED, "%s", ipc_open_error());

@@ -7,6 +7,7 @@
  * outlives the program (a daemon) gets a collector: a process that sleeps until nobody uses the namespace any more.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <poll.h>
@@ -72,6 +73,27 @@ __attribute__((format(printf, 2, 3))) _Noreturn static void die(int status, cons
 
 /* ---- the environment ---- */
 
+/* One file for the program and all that it starts, wherever they go: its name is made absolute. */
+static void trace_file(const char *name)
+{
+	char here[PATH_MAX / 2], text[PATH_MAX];
+	struct stat st;
+	int fd = -1;
+
+	if (stat(name, &st) || S_ISREG(st.st_mode)) {
+		fd = open(name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
+		if (fd < 0)
+			die(EXIT_OWN, "IPCD_LOG=trace:%s cannot be opened: %s", name, strerror(errno));
+		close(fd);
+	}
+	if (*name == '/')
+		return;
+	if (!getcwd(here, sizeof here) || strlen(name) > PATH_MAX / 2 - 10)
+		die(EXIT_OWN, "IPCD_LOG=trace:%s: give the whole name, from / on", name);
+	snprintf(text, sizeof text, "trace:%s/%s", here, name);
+	setenv("IPCD_LOG", text, 1);
+}
+
 static void check_environment(void)
 {
 	static const char *const levels[] = { "error", "warn", "info", "trace" };
@@ -80,8 +102,10 @@ static void check_environment(void)
 
 	for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
 		known = known || !strcmp(log, levels[i]);
-	if (!known)
-		die(EXIT_OWN, "IPCD_LOG=%s is not known; use error, warn, info or trace", log);
+	if (!known && !(!strncmp(log, "trace:", 6) && log[6]))
+		die(EXIT_OWN, "IPCD_LOG=%s is not known; use error, warn, info, trace or trace:FILE", log);
+	if (log && !strncmp(log, "trace:", 6))
+		trace_file(log + 6);
 	if (timeout && *timeout && (timeout[strspn(timeout, "0123456789")] || strlen(timeout) > 9))
 		die(EXIT_OWN, "IPCD_TIMEOUT=%s is not a number of seconds", timeout);
 }

@@ -90,6 +90,7 @@ struct request {
 	_Atomic uint32_t filling; /* node that a frame of it is filling, */
 	_Atomic uint32_t filler;  /* if this is the tag of its owner's slot */
 	uint8_t spares[12];       /* how many, roughly */
+	_Atomic uint64_t since;   /* when it fell asleep (ms, CLOCK_MONOTONIC):48, turn:16; for ipcctl */
 };
 
 struct who_block {

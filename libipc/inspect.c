@@ -13,6 +13,7 @@
 #include "obj_sem.h"
 #include "registry.h"
 #include "slot.h"
+#include "wait.h"
 
 #define TRIES 1000
 
@@ -116,9 +117,18 @@ static bool is_waiting(const struct request *q)
 	return (cell_value(&q->state) & 15) == REQ_WAIT;
 }
 
+/* Not written yet, or left by an earlier request: it has just joined. */
+static uint64_t waited(const struct request *q)
+{
+	uint64_t since = atomic_load_explicit(&q->since, memory_order_relaxed), now = wait_clock();
+
+	return (uint16_t)since == cell_value(&q->state) >> 16 && since >> 16 < now ? now - (since >> 16) : 0;
+}
+
 static void describe(const struct request *q, struct inspect_waiter *w)
 {
 	memset(w, 0, sizeof *w);
+	w->waited = waited(q);
 	w->pid = (pid_t)q->pid;
 	w->sends = cell_value(&q->node);
 	w->nsops = q->nsops;
@@ -227,5 +237,38 @@ int inspect_undo(struct ipc_ns *ns, int who, int id, struct inspect_undo *out, i
 	close(fd);
 	free(value);
 	free(u);
+	return n;
+}
+
+int64_t inspect_changes(struct ipc_ns *ns, int who, enum kind kind, int id)
+{
+	struct obj *o;
+	int e = object_open(ns, kind, id, who, &o);
+
+	return e ? e : (int64_t)SEQ(atomic_load(&o->area.head->op));
+}
+
+/* ---- processes ---- */
+
+static bool slot_counts(struct ipc_ns *ns, uint32_t slot, uint64_t word)
+{
+	return slot != atomic_load(&ns->slot) && WORD_STATE(word) != SLOT_FREE && WORD_PID(word) > 0 &&
+	       slot_there(ns, TAG(slot, WORD_GEN(word)));
+}
+
+int inspect_processes(struct ipc_ns *ns, pid_t *out, int room)
+{
+	uint32_t high = atomic_load(&ns->slots->high);
+	int n = 0;
+
+	for (uint32_t slot = 1; slot < high && slot < WHO_MAX; slot++) {
+		uint64_t word = atomic_load(&ns->slots->row[slot].word);
+
+		if (!slot_counts(ns, slot, word))
+			continue;
+		if (n < room)
+			out[n] = WORD_PID(word);
+		n++;
+	}
 	return n;
 }

@@ -13,6 +13,7 @@ struct inspect_attached { pid_t pid; uint32_t mappings; };
 
 struct inspect_waiter {
 	pid_t pid;
+	uint64_t waited; /* milliseconds */
 	bool sends;     /* of a queue: a sender */
 	uint32_t nsops; /* of a set; the first REQ_SOPS of them follow */
 	struct { uint16_t num; int16_t op; int16_t flg; } sop[REQ_SOPS];
@@ -27,5 +28,11 @@ struct inspect_undo { pid_t pid; uint32_t num; int adjust; };
 int inspect_attached(struct ipc_ns *ns, int id, struct inspect_attached *out, int room);
 int inspect_waiters(struct ipc_ns *ns, int who, enum kind kind, int id, struct inspect_waiter *out, int room);
 int inspect_undo(struct ipc_ns *ns, int who, int id, struct inspect_undo *out, int room);
+
+/* The processes of the namespace but this one: those that are there, or have called exec and will undo at their end. */
+int inspect_processes(struct ipc_ns *ns, pid_t *out, int room);
+
+/* How many operations a set or queue has seen since it was made, or -errno. */
+int64_t inspect_changes(struct ipc_ns *ns, int who, enum kind kind, int id);
 
 #endif

@@ -324,7 +324,7 @@ static int check_directory(const char *dir, bool create)
 
 static bool our_name(const char *n)
 {
-	static const char *const known[] = { ".", "..", "registry", "slots", "users", "lock", "name" };
+	static const char *const known[] = { ".", "..", "registry", "slots", "users", "lock", "name", "log", "log.old" };
 	static const char *const prefix[] = { "meta.sqlite", "slot-", "shm-", "sem-", "msg-", "registry.", "slots.", "lost-" };
 
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++)

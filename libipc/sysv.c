@@ -18,6 +18,7 @@
 #include "libipc.h"
 #include "obj_shm.h"
 #include "sysv_proc.h"
+#include "trace.h"
 
 static ipc_ns *the_ns;
 static int failed;
@@ -31,6 +32,7 @@ __attribute__((constructor)) static void open_namespace(void)
 		the_ns = ipc_open(dir, 0);
 	if (!the_ns)
 		failed = 1;
+	trace_init();
 	errno = saved;
 }
 
@@ -66,10 +68,12 @@ struct ipc_ns *sysv_namespace(void)
 	return NULL;
 }
 
-#define WITH_NS(type, call)                    \
-	do {                                   \
-		ipc_ns *ns = ns_or_explain();  \
-		return ns ? (call) : (type)-1; \
+#define WITH_NS(type, call)                          \
+	do {                                         \
+		ipc_ns *ns = ns_or_explain();        \
+		if (__builtin_expect(trace_on, 0))   \
+			return traced_##call;        \
+		return ns ? (call) : (type)-1;       \
 	} while (0)
 
 int shmget(key_t key, size_t size, int flags)

@@ -14,6 +14,7 @@
 
 __thread struct frame *ipc_frame;
 __thread uint32_t ipc_signals;
+void (*wait_hook)(void);
 
 static long futex(_Atomic uint32_t *word, int op, uint32_t value, const struct timespec *timeout)
 {
@@ -186,6 +187,22 @@ static int nap(struct frame *f, const struct timespec *length)
 	return error;
 }
 
+uint64_t wait_clock(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* For those who look at the object; nothing here depends on it. */
+static void note_since(struct frame *f, struct request *req)
+{
+	uint64_t turn = STATE_TURN(atomic_load(&f->waiting));
+
+	atomic_store_explicit(&req->since, wait_clock() << 16 | turn, memory_order_relaxed);
+}
+
 int wait_sleep(struct frame *f, const struct timespec *deadline)
 {
 	struct request *req = &area_who(&f->obj->area, f->who)->req;
@@ -194,6 +211,11 @@ int wait_sleep(struct frame *f, const struct timespec *deadline)
 
 	for (int i = 0; i < SPINS && waits(f); i++)
 		__builtin_ia32_pause();
+	if (waits(f)) {
+		note_since(f, req);
+		if (wait_hook)
+			wait_hook();
+	}
 	atomic_store(&req->sleeping, 1);
 	while (waits(f) && !reason) {
 		if (!nap_length(deadline, &length))

@@ -40,6 +40,12 @@ extern __thread struct frame *ipc_frame __attribute__((tls_model("initial-exec")
 /* Handlers that ran in this thread: one that ran since a call began ends it with EINTR instead of a sleep. */
 extern __thread uint32_t ipc_signals __attribute__((tls_model("initial-exec")));
 
+/* Milliseconds, as request.since has them. */
+uint64_t wait_clock(void);
+
+/* Called before a thread sleeps; NULL if nobody wants to know. */
+extern void (*wait_hook)(void);
+
 static inline bool wait_pending(void)
 {
 	return ipc_frame;

@@ -11,14 +11,17 @@
 #   group=SIG    send a signal to its process group              alone=SIG    send one to its leader alone
 #   idle         wait until the leader sleeps and has no signal pending
 #   state=T|S|R  wait until a child of the leader, the program, is in that state
+#   size=COLxROW the window changes its size                     type=TEXT    type it
+#   mode=M       wait until the terminal is cooked (lines, echo) or raw (neither)
+#   save=FILE    write what has come since the last save, or from the begin, to a file
 #
 # Every wait is bounded. The first word that does not come true ends it: status 1 and a line that names the word.
 use strict;
 use warnings;
-use POSIX qw(:sys_wait_h :signal_h setsid tcsetpgrp);
+use POSIX qw(:sys_wait_h :signal_h :termios_h setsid tcsetpgrp);
 use Config;
 use Fcntl;
-use constant { TIOCSPTLCK => 0x40045431, TIOCGPTN => 0x80045430, TIOCSCTTY => 0x540E };
+use constant { TIOCSWINSZ => 0x5414, TIOCSPTLCK => 0x40045431, TIOCGPTN => 0x80045430, TIOCSCTTY => 0x540E };
 
 my @words;
 push @words, shift @ARGV while @ARGV && $ARGV[0] ne '--';
@@ -67,6 +70,30 @@ tcsetpgrp(fileno $slave, $pid);
 close $go_w;
 
 my $output = '';
+my $unsaved = '';
+
+sub take_output {
+	my $got = '';
+	my $in = '';
+	vec($in, fileno $master, 1) = 1;
+	return unless select $in, undef, undef, $_[0];
+	sysread $master, $got, 65536;
+	$output .= $got;
+	$unsaved .= $got;
+}
+
+sub mode_is {
+	my ($wanted) = @_;
+	my $t = POSIX::Termios->new;
+	for (1 .. 400) {
+		$t->getattr(fileno $slave);
+		my $cooked = ($t->getlflag & (ICANON | ECHO)) == (ICANON | ECHO);
+		my $raw = !($t->getlflag & (ICANON | ECHO));
+		return 1 if $wanted eq 'cooked' ? $cooked : $raw;
+		take_output(0.02);
+	}
+	return 0;
+}
 
 sub output_has {
 	my ($text) = @_;
@@ -75,9 +102,7 @@ sub output_has {
 			substr($output, 0, $at + length $text) = '';
 			return 1;
 		}
-		my $in = '';
-		vec($in, fileno $master, 1) = 1;
-		sysread $master, $output, 65536, length $output if select $in, undef, undef, 0.05;
+		take_output(0.05);
 	}
 	return 0;
 }
@@ -92,7 +117,7 @@ sub change {
 			return 'exited ' . WEXITSTATUS($st) if WIFEXITED($st);
 			return 'died ' . $signal[WTERMSIG($st)];
 		}
-		select undef, undef, undef, 0.02;
+		take_output(0.02); # nor does it wait for us to read
 	}
 	return 'nothing';
 }
@@ -136,6 +161,18 @@ for my $word (@words) {
 		$got = $output;
 	} elsif ($what eq 'key') {
 		syswrite $master, chr(ord($value) & 31);
+	} elsif ($what eq 'type') {
+		syswrite $master, $value;
+	} elsif ($what eq 'size') {
+		my ($columns, $lines) = split /x/, $value;
+		ioctl $master, TIOCSWINSZ, my $size = pack 'S4', $lines, $columns, 0, 0;
+	} elsif ($what eq 'mode') {
+		$good = mode_is($value);
+	} elsif ($what eq 'save') {
+		take_output(0);
+		open my $f, '>', $value or die "$value: $!";
+		print $f $unsaved;
+		$unsaved = '';
 	} elsif ($what eq 'cont') {
 		tcsetpgrp(fileno $slave, $pid);
 		kill 'CONT', -$pid;

@@ -87,6 +87,7 @@ shown() {	# KIND ID REGEX...
 		grep -Eq -- "$regex" <<<"$text" || { echo "no line matches $regex in:"; echo "$text"; return 1; }
 	done
 }
+t='[0-9ms.]+'
 soon shown sem "$s" '^waiting +2$'
 soon shown msg "$q" '^waiting +4$'
 check "show of a segment says who has it attached, and how often" shown shm "$m" '^key +0x00001234$' '^bytes +10000$' \
@@ -94,7 +95,7 @@ check "show of a segment says who has it attached, and how often" shown shm "$m"
 check "show of a set shows values and who changed them last" shown sem "$s" '^semaphores +3$' \
 	"^ +1 +2 +$holder +0 +1\$" '^ +2 +0 +0 +1 +0$'
 check "... who waits, for what" shown sem "$s" '^waiting +2$' \
-	"^  pid $w1 \\(perl\\): semaphore 1 -1 with undo, semaphore 2 -3\$" "^  pid $w2 \\(perl\\): semaphore 1 is zero\$"
+	"^  pid $w1 \\(perl\\), for $t: semaphore 1 -1 with undo, semaphore 2 -3\$" "^  pid $w2 \\(perl\\), for $t: semaphore 1 is zero\$"
 check "... and whose undo is pending" shown sem "$s" '^undo +1$' "^  pid $holder \\(perl\\): semaphore 1 -2 when it ends\$"
 "${on[@]}" perl -e 'my $s = semget(0x77, 2, 01600) // die; semop($s, pack("s!6", 0, 5, 010000, 1, 2, 010000)) || die; $| = 1;
 	print "$$ $s\n"; sleep 1 while 1' >"$tmp/first" &
@@ -105,11 +106,11 @@ check "... also of the first semaphore" shown sem "$t" '^undo +2$' "^  pid $firs
 kill "$first"
 "${ctl[@]}" rm sem "$t"
 check "show of a queue says who waits, for what" shown msg "$q" '^messages +0$' '^bytes +0 of 16384$' \
-	"^received by +$holder " "^  pid $r0 \\(perl\\): receives any message\$" "^  pid $r1 \\(perl\\): receives type 77\$" \
-	"^  pid $r2 \\(perl\\): receives the lowest type up to 7\$" "^  pid $r3 \\(perl\\): receives type other than 5\$"
+	"^received by +$holder " "^  pid $r0 \\(perl\\), for $t: receives any message\$" "^  pid $r1 \\(perl\\), for $t: receives type 77\$" \
+	"^  pid $r2 \\(perl\\), for $t: receives the lowest type up to 7\$" "^  pid $r3 \\(perl\\), for $t: receives type other than 5\$"
 is "ls counts them" "$(line "$("${ctl[@]}" ls sem | grep 0x00000099)")" "$s 0x00000099 $me 0600 3 2 1"
 check "an id without a kind shows every object that has it" sh -c '[ "$("$@" show 0 | grep -c ^object)" = 3 ]' sh "${ctl[@]}"
-is "the kind may come second" "$("${ctl[@]}" show "$s" sem)" "$("${ctl[@]}" show sem "$s")"
+is "the kind may come second" "$("${ctl[@]}" show "$m" shm)" "$("${ctl[@]}" show shm "$m")"
 "${ctl[@]}" rm shm "$m"
 check "a removed segment that is attached still shows" shown shm "$m" '^status +removed' '^attachments +14$'
 like "... in ls too" "$("${ctl[@]}" ls shm)" "$m +0x00000000 .* removed"
@@ -122,7 +123,7 @@ full=$("${on[@]}" perl -e 'my $q = msgget(0, 0600); my $big = pack "l! a*", 1, "
 	1 while msgsnd($q, $big, 04000)')
 "${on[@]}" perl -e 'msgsnd($ARGV[0], pack("l! a*", 1, "y" x 100), 0)' "$full" & sender=$!
 check "show of a full queue says who wants to send, and how much" soon shown msg "$full" '^waiting +1$' \
-	'^  pid [0-9]+ \(perl\): sends 100 bytes$'
+	"^  pid [0-9]+ \\(perl\\), for $t: sends 100 bytes\$"
 
 # ---- destroy, in use ----
 

@@ -339,7 +339,7 @@ wrong "both -n and -d" "exclude" -n a -d b true
 wrong "an empty directory name" "-d" -d '' true
 status "an unknown IPCD_LOG: 125" 125 env IPCD_LOG=loud "$IPCRUN" true
 like "... and one line that says what there is" "$said" '^ipcrun: IPCD_LOG=loud[^
-]*error, warn, info or trace$'
+]*error, warn, info, trace or trace:FILE$'
 status "an IPCD_TIMEOUT that is no number: 125" 125 env IPCD_TIMEOUT=soon "$IPCRUN" true
 status "a good one is taken" 0 env IPCD_TIMEOUT=5 IPCD_LOG=warn "$IPCRUN" true
 like "--help goes to stdout" "$("$IPCRUN" --help)" '^Usage: ipcrun'

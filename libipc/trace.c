@@ -1,0 +1,711 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Calls as lines of text. See trace.h.
+ *
+ * Rules inside:
+ *  - Async-signal-safe: a line is built on the stack, and written when the call returns, or in two halves if it sleeps.
+ *  - The program's memory is read through the kernel, so that a bad pointer is shown and not followed.
+ *  - What the call leaves in errno stays there.
+ */
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/msg.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "registry.h"
+#include "trace.h"
+#include "trace_line.h"
+#include "wait.h"
+
+#define TEXT_SHOWN 32   /* of a message, as strace */
+#define VALUES_SHOWN 32 /* of an array */
+
+struct trace {
+	const char *name;
+	bool told; /* the line's first half has been written: the thread sleeps */
+	int saved; /* errno */
+	/* of msgrcv: what is shown when it sleeps, before there is a message */
+	const void *msg;
+	size_t size;
+	long type;
+	int flags;
+	struct line line;
+};
+
+bool trace_on;
+static __thread struct trace *current __attribute__((tls_model("initial-exec")));
+
+static const struct flag get_flags[] = { { IPC_CREAT, "IPC_CREAT" }, { IPC_EXCL, "IPC_EXCL" },
+					 { SHM_HUGETLB, "SHM_HUGETLB" }, { SHM_NORESERVE, "SHM_NORESERVE" },
+					 { 0, NULL } };
+static const struct flag shmat_flags[] = { { SHM_RDONLY, "SHM_RDONLY" }, { SHM_RND, "SHM_RND" },
+					   { SHM_REMAP, "SHM_REMAP" }, { SHM_EXEC, "SHM_EXEC" }, { 0, NULL } };
+static const struct flag sem_flags[] = { { SEM_UNDO, "SEM_UNDO" }, { IPC_NOWAIT, "IPC_NOWAIT" }, { 0, NULL } };
+static const struct flag msg_flags[] = { { MSG_NOERROR, "MSG_NOERROR" }, { MSG_EXCEPT, "MSG_EXCEPT" },
+					 { MSG_COPY, "MSG_COPY" }, { IPC_NOWAIT, "IPC_NOWAIT" }, { 0, NULL } };
+
+static void put_key(struct trace *t, key_t key)
+{
+	if (key == IPC_PRIVATE)
+		line_put(&t->line, "IPC_PRIVATE");
+	else
+		line_hex(&t->line, (uint32_t)key);
+}
+
+/* The program's memory; false where there is none. */
+static bool peek(const void *from, void *to, size_t size)
+{
+	struct iovec out = { to, size }, in = { (void *)(uintptr_t)from, size };
+
+	return process_vm_readv(getpid(), &out, 1, &in, 1, 0) == (ssize_t)size;
+}
+
+static void put_text(struct trace *t, const char *text, size_t length)
+{
+	size_t shown = length < TEXT_SHOWN ? length : TEXT_SHOWN;
+
+	line_put(&t->line, "\"");
+	for (size_t i = 0; i < shown; i++) {
+		unsigned char c = (unsigned char)text[i];
+		const char *known = strchr("\"\\\n\t\r\f\v", c);
+		char one[2] = { (char)c, 0 };
+
+		if (c && known) {
+			one[0] = "\"\\ntrfv"[known - strchr("\"\\\n\t\r\f\v", '"')];
+			line_put(&t->line, "\\");
+		}
+		if (c && (known || (c >= ' ' && c < 0x7f))) {
+			line_put(&t->line, one);
+			continue;
+		}
+		line_put(&t->line, "\\");
+		if (i + 1 < shown && text[i + 1] >= '0' && text[i + 1] <= '7')
+			line_put(&t->line, c < 010 ? "00" : c < 0100 ? "0" : "");
+		line_octal(&t->line, c);
+	}
+	line_put(&t->line, length > shown ? "\"..." : "\"");
+}
+
+static void put_message(struct trace *t, const void *msg, size_t size)
+{
+	char text[TEXT_SHOWN];
+	long type;
+
+	if (!peek(msg, &type, sizeof type) ||
+	    !peek((const char *)msg + sizeof type, text, size < TEXT_SHOWN ? size : TEXT_SHOWN)) {
+		line_pointer(&t->line, msg);
+		return;
+	}
+	line_put(&t->line, "{mtype=");
+	line_int(&t->line, type);
+	line_put(&t->line, ", mtext=");
+	put_text(t, text, size);
+	line_put(&t->line, "}");
+}
+
+static void put_sops(struct trace *t, const struct sembuf *sops, size_t n)
+{
+	struct sembuf s;
+
+	if (n && !peek(sops, &s, sizeof s)) {
+		line_pointer(&t->line, sops);
+		return;
+	}
+	line_put(&t->line, "[");
+	for (size_t i = 0; i < n && peek(&sops[i], &s, sizeof s); i++) {
+		line_put(&t->line, i ? ", " : "");
+		if (t->line.at > LINE_ARGS - 120) {
+			line_put(&t->line, "...");
+			break;
+		}
+		line_field(&t->line, "{sem_num=", s.sem_num);
+		line_put(&t->line, ", sem_op=");
+		line_int(&t->line, s.sem_op);
+		line_put(&t->line, ", sem_flg=");
+		line_flags(&t->line, sem_flags, (unsigned short)s.sem_flg, 16);
+		line_put(&t->line, "}");
+	}
+	line_put(&t->line, "]");
+}
+
+static void put_values(struct trace *t, const unsigned short *v, size_t n)
+{
+	unsigned short value[VALUES_SHOWN];
+	size_t shown = n < VALUES_SHOWN ? n : VALUES_SHOWN;
+
+	if (!peek(v, value, shown * sizeof *value)) {
+		line_pointer(&t->line, v);
+		return;
+	}
+	line_put(&t->line, "[");
+	for (size_t i = 0; i < shown; i++)
+		line_field(&t->line, i ? ", " : "", value[i]);
+	line_put(&t->line, n > shown ? ", ...]" : "]");
+}
+
+static void put_perm(struct trace *t, const char *name, const struct ipc_perm *p, bool set)
+{
+	line_put(&t->line, name);
+	line_field(&t->line, "{uid=", p->uid);
+	line_field(&t->line, ", gid=", p->gid);
+	line_put(&t->line, ", mode=");
+	line_mode(&t->line, p->mode);
+	if (!set) {
+		line_field(&t->line, ", key=", (uint32_t)p->__key);
+		line_field(&t->line, ", cuid=", p->cuid);
+		line_field(&t->line, ", cgid=", p->cgid);
+	}
+	line_put(&t->line, "}");
+}
+
+static void put_command(struct trace *t, int cmd)
+{
+	static const struct flag known[] = { { IPC_RMID, "IPC_RMID" }, { IPC_SET, "IPC_SET" }, { IPC_STAT, "IPC_STAT" },
+					     { IPC_INFO, "IPC_INFO" }, { -1, NULL } };
+	static const struct flag shm[] = { { SHM_LOCK, "SHM_LOCK" }, { SHM_UNLOCK, "SHM_UNLOCK" },
+					   { SHM_STAT, "SHM_STAT" }, { SHM_INFO, "SHM_INFO" },
+					   { SHM_STAT_ANY, "SHM_STAT_ANY" }, { -1, NULL } };
+	static const struct flag sem[] = { { GETPID, "GETPID" },     { GETVAL, "GETVAL" },   { GETALL, "GETALL" },
+					   { GETNCNT, "GETNCNT" },   { GETZCNT, "GETZCNT" }, { SETVAL, "SETVAL" },
+					   { SETALL, "SETALL" },     { SEM_STAT, "SEM_STAT" }, { SEM_INFO, "SEM_INFO" },
+					   { SEM_STAT_ANY, "SEM_STAT_ANY" }, { -1, NULL } };
+	static const struct flag msg[] = { { MSG_STAT, "MSG_STAT" }, { MSG_INFO, "MSG_INFO" },
+					   { MSG_STAT_ANY, "MSG_STAT_ANY" }, { -1, NULL } };
+	const struct flag *lists[] = { known, t->name[1] == 'h' ? shm : t->name[1] == 'e' ? sem : msg };
+
+	for (int l = 0; l < 2; l++)
+		for (const struct flag *f = lists[l]; f->name; f++)
+			if (f->value == cmd) {
+				line_put(&t->line, f->name);
+				return;
+			}
+	line_hex(&t->line, (unsigned)cmd);
+}
+
+/* ---- a call's line ---- */
+
+static void begin_text(struct trace *t)
+{
+	t->line.at = 0;
+	line_put(&t->line, "[pid ");
+	line_unsigned(&t->line, (unsigned)gettid());
+	line_put(&t->line, "] ");
+}
+
+static void begin(struct trace *t, const char *name)
+{
+	t->name = name;
+	t->told = false;
+	t->msg = NULL;
+	t->saved = errno;
+	begin_text(t);
+	line_put(&t->line, name);
+	line_put(&t->line, "(");
+}
+
+static void next(struct trace *t)
+{
+	line_put(&t->line, ", ");
+}
+
+static void put_received(struct trace *t, ssize_t size)
+{
+	if (size < 0)
+		line_pointer(&t->line, t->msg);
+	else
+		put_message(t, t->msg, (size_t)size);
+	next(t);
+	line_unsigned(&t->line, t->size);
+	next(t);
+	line_int(&t->line, t->type);
+	next(t);
+	line_flags(&t->line, msg_flags, t->flags, 16);
+}
+
+/* The thread is about to sleep: what is known of the line is written. */
+static void sleeping(void)
+{
+	struct trace *t = current;
+	int saved = errno;
+
+	if (!t || t->told)
+		return;
+	t->told = true;
+	if (t->msg || !strcmp(t->name, "msgrcv"))
+		put_received(t, -1);
+	t->line.at = t->line.at < LINE_ARGS ? t->line.at : LINE_ARGS;
+	line_put(&t->line, " <unfinished ...>\n");
+	line_write(t->line.text, t->line.at);
+	begin_text(t);
+	line_put(&t->line, "<... ");
+	line_put(&t->line, t->name);
+	line_put(&t->line, " resumed>");
+	errno = saved;
+}
+
+/* The arguments that go in are there; the call itself comes next. The thread's calls nest in signal handlers. */
+#define CALL(t, type, made)                          \
+	({                                           \
+		struct trace *outer = current;       \
+		type result_ = (type)-1;             \
+		current = (t);                       \
+		errno = (t)->saved;                  \
+		if (ns)                              \
+			result_ = (made);            \
+		(t)->saved = errno;                  \
+		current = outer;                     \
+		result_;                             \
+	})
+
+static void end_with(struct trace *t, bool failed)
+{
+	const char *name = strerrorname_np(t->saved), *why = strerrordesc_np(t->saved);
+
+	if (failed) {
+		line_put(&t->line, "-1 ");
+		line_put(&t->line, name ? name : "?");
+		line_put(&t->line, " (");
+		line_put(&t->line, why ? why : "?");
+		line_put(&t->line, ")");
+	}
+	t->line.at = t->line.at < LINE_SIZE - 1 ? t->line.at : LINE_SIZE - 1;
+	t->line.text[t->line.at++] = '\n';
+	line_write(t->line.text, t->line.at);
+	errno = t->saved;
+}
+
+/* ")", and the result from strace's column on. */
+static void close_arguments(struct trace *t)
+{
+	size_t from = 0;
+
+	while (from < t->line.at && t->line.text[from] != ']')
+		from++;
+	t->line.at = t->line.at < LINE_ARGS ? t->line.at : LINE_ARGS;
+	line_part(&t->line, ")", 1, LINE_SIZE);
+	while (t->line.at < from + 2 + 39)
+		line_part(&t->line, " ", 1, LINE_SIZE);
+	line_part(&t->line, " = ", 3, LINE_SIZE);
+}
+
+static void end(struct trace *t, long long result)
+{
+	close_arguments(t);
+	if (result != -1)
+		line_int(&t->line, result);
+	end_with(t, result == -1);
+}
+
+static void end_pointer(struct trace *t, const void *result)
+{
+	close_arguments(t);
+	if (result != (void *)-1)
+		line_hex(&t->line, (uintptr_t)result);
+	end_with(t, result == (void *)-1);
+}
+
+/* ---- shared memory ---- */
+
+int traced_ipc_shmget(ipc_ns *ns, key_t key, size_t size, int flags)
+{
+	struct trace t;
+	int r;
+
+	begin(&t, "shmget");
+	put_key(&t, key);
+	next(&t);
+	line_unsigned(&t.line, size);
+	next(&t);
+	line_flags(&t.line, get_flags, flags, 8);
+	r = CALL(&t, int, ipc_shmget(ns, key, size, flags));
+	end(&t, r);
+	return r;
+}
+
+void *traced_ipc_shmat(ipc_ns *ns, int id, const void *addr, int flags)
+{
+	struct trace t;
+	void *r;
+
+	begin(&t, "shmat");
+	line_int(&t.line, id);
+	next(&t);
+	line_pointer(&t.line, addr);
+	next(&t);
+	line_flags(&t.line, shmat_flags, flags, 16);
+	r = CALL(&t, void *, ipc_shmat(ns, id, addr, flags));
+	end_pointer(&t, r);
+	return r;
+}
+
+int traced_ipc_shmdt(ipc_ns *ns, const void *addr)
+{
+	struct trace t;
+	int r;
+
+	begin(&t, "shmdt");
+	line_pointer(&t.line, addr);
+	r = CALL(&t, int, ipc_shmdt(ns, addr));
+	end(&t, r);
+	return r;
+}
+
+static void put_segment(struct trace *t, const struct shmid_ds *buf, bool set)
+{
+	struct shmid_ds d;
+
+	if (!peek(buf, &d, sizeof d)) {
+		line_pointer(&t->line, buf);
+		return;
+	}
+	put_perm(t, "{shm_perm=", &d.shm_perm, set);
+	if (!set) {
+		line_field(&t->line, ", shm_segsz=", d.shm_segsz);
+		line_field(&t->line, ", shm_cpid=", (unsigned)d.shm_cpid);
+		line_field(&t->line, ", shm_lpid=", (unsigned)d.shm_lpid);
+		line_field(&t->line, ", shm_nattch=", d.shm_nattch);
+		line_field(&t->line, ", shm_atime=", (unsigned long long)d.shm_atime);
+		line_field(&t->line, ", shm_dtime=", (unsigned long long)d.shm_dtime);
+		line_field(&t->line, ", shm_ctime=", (unsigned long long)d.shm_ctime);
+	}
+	line_put(&t->line, "}");
+}
+
+static void put_shm_limits(struct trace *t, const void *buf)
+{
+	struct shminfo i;
+
+	if (!peek(buf, &i, sizeof i)) {
+		line_pointer(&t->line, buf);
+		return;
+	}
+	line_field(&t->line, "{shmmax=", i.shmmax);
+	line_field(&t->line, ", shmmin=", i.shmmin);
+	line_field(&t->line, ", shmmni=", i.shmmni);
+	line_field(&t->line, ", shmseg=", i.shmseg);
+	line_field(&t->line, ", shmall=", i.shmall);
+	line_put(&t->line, "}");
+}
+
+static void put_shm_use(struct trace *t, const void *buf)
+{
+	struct shm_info i;
+
+	if (!peek(buf, &i, sizeof i)) {
+		line_pointer(&t->line, buf);
+		return;
+	}
+	line_field(&t->line, "{used_ids=", (unsigned)i.used_ids);
+	line_field(&t->line, ", shm_tot=", i.shm_tot);
+	line_field(&t->line, ", shm_rss=", i.shm_rss);
+	line_field(&t->line, ", shm_swp=", i.shm_swp);
+	line_field(&t->line, ", swap_attempts=", i.swap_attempts);
+	line_field(&t->line, ", swap_successes=", i.swap_successes);
+	line_put(&t->line, "}");
+}
+
+int traced_ipc_shmctl(ipc_ns *ns, int id, int cmd, struct shmid_ds *buf)
+{
+	struct trace t;
+	int r;
+
+	begin(&t, "shmctl");
+	line_int(&t.line, id);
+	next(&t);
+	put_command(&t, cmd);
+	next(&t);
+	if (cmd == IPC_SET)
+		put_segment(&t, buf, true);
+	r = CALL(&t, int, ipc_shmctl(ns, id, cmd, buf));
+	if (r >= 0 && (cmd == IPC_STAT || cmd == SHM_STAT || cmd == SHM_STAT_ANY))
+		put_segment(&t, buf, false);
+	else if (r >= 0 && cmd == IPC_INFO)
+		put_shm_limits(&t, buf);
+	else if (r >= 0 && cmd == SHM_INFO)
+		put_shm_use(&t, buf);
+	else if (cmd != IPC_SET)
+		line_pointer(&t.line, buf);
+	end(&t, r);
+	return r;
+}
+
+/* ---- semaphores ---- */
+
+int traced_ipc_semget(ipc_ns *ns, key_t key, int nsems, int flags)
+{
+	struct trace t;
+	int r;
+
+	begin(&t, "semget");
+	put_key(&t, key);
+	next(&t);
+	line_int(&t.line, nsems);
+	next(&t);
+	line_flags(&t.line, get_flags, flags, 8);
+	r = CALL(&t, int, ipc_semget(ns, key, nsems, flags));
+	end(&t, r);
+	return r;
+}
+
+static void put_operations(struct trace *t, int id, const struct sembuf *sops, size_t nsops)
+{
+	line_int(&t->line, id);
+	next(t);
+	put_sops(t, sops, nsops);
+	next(t);
+	line_unsigned(&t->line, nsops);
+}
+
+int traced_ipc_semop(ipc_ns *ns, int id, struct sembuf *sops, size_t nsops)
+{
+	struct trace t;
+	int r;
+
+	begin(&t, "semop");
+	put_operations(&t, id, sops, nsops);
+	r = CALL(&t, int, ipc_semop(ns, id, sops, nsops));
+	end(&t, r);
+	return r;
+}
+
+int traced_ipc_semtimedop(ipc_ns *ns, int id, struct sembuf *sops, size_t nsops, const struct timespec *timeout)
+{
+	struct timespec ts;
+	struct trace t;
+	int r;
+
+	begin(&t, "semtimedop");
+	put_operations(&t, id, sops, nsops);
+	next(&t);
+	if (peek(timeout, &ts, sizeof ts)) {
+		line_put(&t.line, "{tv_sec=");
+		line_int(&t.line, ts.tv_sec);
+		line_put(&t.line, ", tv_nsec=");
+		line_int(&t.line, ts.tv_nsec);
+		line_put(&t.line, "}");
+	} else {
+		line_pointer(&t.line, timeout);
+	}
+	r = CALL(&t, int, ipc_semtimedop(ns, id, sops, nsops, timeout));
+	end(&t, r);
+	return r;
+}
+
+static void put_set(struct trace *t, const struct semid_ds *buf, bool set)
+{
+	struct semid_ds d;
+
+	if (!peek(buf, &d, sizeof d)) {
+		line_pointer(&t->line, buf);
+		return;
+	}
+	put_perm(t, "{sem_perm=", &d.sem_perm, set);
+	if (!set) {
+		line_field(&t->line, ", sem_otime=", (unsigned long long)d.sem_otime);
+		line_field(&t->line, ", sem_ctime=", (unsigned long long)d.sem_ctime);
+		line_field(&t->line, ", sem_nsems=", d.sem_nsems);
+	}
+	line_put(&t->line, "}");
+}
+
+static void put_sem_info(struct trace *t, const void *buf)
+{
+	struct seminfo i;
+
+	if (!peek(buf, &i, sizeof i)) {
+		line_pointer(&t->line, buf);
+		return;
+	}
+	line_field(&t->line, "{semmap=", (unsigned)i.semmap);
+	line_field(&t->line, ", semmni=", (unsigned)i.semmni);
+	line_field(&t->line, ", semmns=", (unsigned)i.semmns);
+	line_field(&t->line, ", semmnu=", (unsigned)i.semmnu);
+	line_field(&t->line, ", semmsl=", (unsigned)i.semmsl);
+	line_field(&t->line, ", semopm=", (unsigned)i.semopm);
+	line_field(&t->line, ", semume=", (unsigned)i.semume);
+	line_field(&t->line, ", semusz=", (unsigned)i.semusz);
+	line_field(&t->line, ", semvmx=", (unsigned)i.semvmx);
+	line_field(&t->line, ", semaem=", (unsigned)i.semaem);
+	line_put(&t->line, "}");
+}
+
+/* The semaphores of a set, for the arrays of GETALL and SETALL; 0 when it cannot be told. */
+static size_t set_size(ipc_ns *ns, int id)
+{
+	int saved = errno;
+	struct row r;
+	size_t n = ns && !registry_read(ns, KIND_SEM, id, &r) ? r.v[R_SIZE] : 0;
+
+	errno = saved;
+	return n;
+}
+
+/* What semctl's last argument was for the call, or became by it. */
+static void put_sem_arg(struct trace *t, ipc_ns *ns, int id, int cmd, void *arg, int result)
+{
+	if (result >= 0 && (cmd == IPC_STAT || cmd == SEM_STAT || cmd == SEM_STAT_ANY))
+		put_set(t, arg, false);
+	else if (result >= 0 && (cmd == IPC_INFO || cmd == SEM_INFO))
+		put_sem_info(t, arg);
+	else if (result >= 0 && cmd == GETALL)
+		put_values(t, arg, set_size(ns, id));
+	else
+		line_pointer(&t->line, arg);
+}
+
+int traced_ipc_semctl(ipc_ns *ns, int id, int num, int cmd, void *arg)
+{
+	bool in = cmd == IPC_SET || cmd == SETVAL || cmd == SETALL;
+	bool none = cmd == IPC_RMID || cmd == GETVAL || cmd == GETPID || cmd == GETNCNT || cmd == GETZCNT;
+	struct trace t;
+	int r;
+
+	begin(&t, "semctl");
+	line_int(&t.line, id);
+	next(&t);
+	line_int(&t.line, num);
+	next(&t);
+	put_command(&t, cmd);
+	if (!none)
+		next(&t);
+	if (cmd == SETVAL)
+		line_int(&t.line, (int)(intptr_t)arg);
+	else if (cmd == SETALL)
+		put_values(&t, arg, set_size(ns, id));
+	else if (cmd == IPC_SET)
+		put_set(&t, arg, true);
+	r = CALL(&t, int, ipc_semctl(ns, id, num, cmd, arg));
+	if (!in && !none)
+		put_sem_arg(&t, ns, id, cmd, arg, r);
+	end(&t, r);
+	return r;
+}
+
+/* ---- messages ---- */
+
+int traced_ipc_msgget(ipc_ns *ns, key_t key, int flags)
+{
+	struct trace t;
+	int r;
+
+	begin(&t, "msgget");
+	put_key(&t, key);
+	next(&t);
+	line_flags(&t.line, get_flags, flags, 8);
+	r = CALL(&t, int, ipc_msgget(ns, key, flags));
+	end(&t, r);
+	return r;
+}
+
+int traced_ipc_msgsnd(ipc_ns *ns, int id, const void *msg, size_t size, int flags)
+{
+	struct trace t;
+	int r;
+
+	begin(&t, "msgsnd");
+	line_int(&t.line, id);
+	next(&t);
+	put_message(&t, msg, size);
+	next(&t);
+	line_unsigned(&t.line, size);
+	next(&t);
+	line_flags(&t.line, msg_flags, flags, 16);
+	r = CALL(&t, int, ipc_msgsnd(ns, id, msg, size, flags));
+	end(&t, r);
+	return r;
+}
+
+ssize_t traced_ipc_msgrcv(ipc_ns *ns, int id, void *msg, size_t size, long type, int flags)
+{
+	struct trace t;
+	ssize_t r;
+
+	begin(&t, "msgrcv");
+	t.msg = msg;
+	t.size = size;
+	t.type = type;
+	t.flags = flags;
+	line_int(&t.line, id);
+	next(&t);
+	r = CALL(&t, ssize_t, ipc_msgrcv(ns, id, msg, size, type, flags));
+	put_received(&t, r);
+	end(&t, r);
+	return r;
+}
+
+static void put_queue(struct trace *t, const struct msqid_ds *buf, bool set)
+{
+	struct msqid_ds d;
+
+	if (!peek(buf, &d, sizeof d)) {
+		line_pointer(&t->line, buf);
+		return;
+	}
+	put_perm(t, "{msg_perm=", &d.msg_perm, set);
+	if (set) {
+		line_field(&t->line, ", msg_qbytes=", d.msg_qbytes);
+	} else {
+		line_field(&t->line, ", msg_stime=", (unsigned long long)d.msg_stime);
+		line_field(&t->line, ", msg_rtime=", (unsigned long long)d.msg_rtime);
+		line_field(&t->line, ", msg_ctime=", (unsigned long long)d.msg_ctime);
+		line_field(&t->line, ", msg_qnum=", d.msg_qnum);
+		line_field(&t->line, ", msg_qbytes=", d.msg_qbytes);
+		line_field(&t->line, ", msg_lspid=", (unsigned)d.msg_lspid);
+		line_field(&t->line, ", msg_lrpid=", (unsigned)d.msg_lrpid);
+	}
+	line_put(&t->line, "}");
+}
+
+static void put_msg_info(struct trace *t, const void *buf)
+{
+	struct msginfo i;
+
+	if (!peek(buf, &i, sizeof i)) {
+		line_pointer(&t->line, buf);
+		return;
+	}
+	line_field(&t->line, "{msgpool=", (unsigned)i.msgpool);
+	line_field(&t->line, ", msgmap=", (unsigned)i.msgmap);
+	line_field(&t->line, ", msgmax=", (unsigned)i.msgmax);
+	line_field(&t->line, ", msgmnb=", (unsigned)i.msgmnb);
+	line_field(&t->line, ", msgmni=", (unsigned)i.msgmni);
+	line_field(&t->line, ", msgssz=", (unsigned)i.msgssz);
+	line_field(&t->line, ", msgtql=", (unsigned)i.msgtql);
+	line_field(&t->line, ", msgseg=", i.msgseg);
+	line_put(&t->line, "}");
+}
+
+int traced_ipc_msgctl(ipc_ns *ns, int id, int cmd, struct msqid_ds *buf)
+{
+	struct trace t;
+	int r;
+
+	begin(&t, "msgctl");
+	line_int(&t.line, id);
+	next(&t);
+	put_command(&t, cmd);
+	next(&t);
+	if (cmd == IPC_SET)
+		put_queue(&t, buf, true);
+	r = CALL(&t, int, ipc_msgctl(ns, id, cmd, buf));
+	if (r >= 0 && (cmd == IPC_STAT || cmd == MSG_STAT || cmd == MSG_STAT_ANY))
+		put_queue(&t, buf, false);
+	else if (r >= 0 && (cmd == IPC_INFO || cmd == MSG_INFO))
+		put_msg_info(&t, buf);
+	else if (cmd != IPC_SET)
+		line_pointer(&t.line, buf);
+	end(&t, r);
+	return r;
+}
+
+void trace_init(void)
+{
+	if (!line_open())
+		return;
+	wait_hook = sleeping;
+	trace_on = true;
+}
