@@ -111,7 +111,7 @@ if [ -r $loader ]; then
 	is "bash-completion loads it, and completes the program's own arguments" "$(cd "$tmp" && mkdir -p sub/directory &&
 		XDG_DATA_DIRS=$prefix/share bash --norc -c '. "$1"; _completion_loader ipcrun
 			COMP_WORDS=(ipcrun cd sub/) COMP_CWORD=2 COMP_LINE="ipcrun cd sub/" COMP_POINT=14
-			_ipcrun ipcrun sub/ cd; printf "%s" "${COMPREPLY[@]}"' bash $loader)" sub/directory
+			_ipcrun ipcrun sub/ cd; printf "%s" "${COMPREPLY[@]}"' bash $loader 2>/dev/null)" sub/directory
 else
 	skip "bash-completion loads it, and completes the program's own arguments" "no bash-completion here"
 fi
