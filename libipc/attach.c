@@ -121,6 +121,8 @@ void attach_drop(struct ipc_ns *ns, int who, uint32_t tag, uint32_t record, pid_
 	struct txn t;
 	bool freed;
 
+	if (!record)
+		return;
 	do {
 		txn_begin(&t, &ns->reg, (uint32_t)who);
 		uint32_t link = find_record(&t, tag, record);
@@ -137,24 +139,32 @@ void attach_drop(struct ipc_ns *ns, int who, uint32_t tag, uint32_t record, pid_
 		free_segment(ns, who, &r);
 }
 
-void attach_drop_all(struct ipc_ns *ns, int who, uint32_t tag, pid_t pid)
+/* The slot's list begins with this record; 0: it is empty, or the slot is not the one that was asked for any more. */
+static uint32_t first_record(struct ipc_ns *ns, struct txn *t, uint32_t tag)
+{
+	uint32_t record = area_value(t->area, att_head(SLOT_OF(tag)));
+	uint64_t word = atomic_load(&ns->slots->row[SLOT_OF(tag)].word);
+
+	/* Somebody else may have reaped the slot, and given it away, since we asked. */
+	return record > ATT_MAX || TAG(SLOT_OF(tag), WORD_GEN(word)) != tag ? 0 : record;
+}
+
+static void drop_list(struct ipc_ns *ns, int who, uint32_t tag, pid_t pid, bool execed)
 {
 	uint32_t head = att_head(SLOT_OF(tag));
-	struct slot_row *s = &ns->slots->row[SLOT_OF(tag)];
 
 	if (file_fence(area_cell(&ns->reg, head), 8))
 		return;
 	for (;;) {
 		struct row r;
 		struct txn t;
-		bool freed, over;
+		bool freed;
 
 		txn_begin(&t, &ns->reg, (uint32_t)who);
-		uint32_t record = area_value(t.area, head);
+		uint32_t record = first_record(ns, &t, tag);
 
-		/* Somebody else may have reaped the slot, and given it away, since we asked. */
-		over = !record || record > ATT_MAX || TAG(SLOT_OF(tag), WORD_GEN(atomic_load(&s->word))) != tag;
-		if (over) {
+		/* Asked after the record was read: if a new image had made it, its slot would be locked by now. */
+		if (!record || (execed && slot_life_slow(ns, tag) == LIFE_ALIVE)) {
 			if (txn_valid(&t))
 				return;
 			continue;
@@ -165,10 +175,23 @@ void attach_drop_all(struct ipc_ns *ns, int who, uint32_t tag, pid_t pid)
 	}
 }
 
+void attach_drop_all(struct ipc_ns *ns, int who, uint32_t tag, pid_t pid)
+{
+	drop_list(ns, who, tag, pid, false);
+}
+
+void attach_drop_execed(struct ipc_ns *ns, int who, uint32_t tag, pid_t pid)
+{
+	drop_list(ns, who, tag, pid, true);
+}
+
+/* Those that could not be counted have record 0. */
 int attach_fork_prepare(struct ipc_ns *ns, int who)
 {
 	uint32_t tag = slot_newborn(ns);
 
+	for (uint32_t i = 0; i < ns->att_count; i++)
+		ns->att[i].fork_record = 0;
 	for (uint32_t i = 0; i < ns->att_count; i++)
 		if (ns->att[i].addr && attach_add(ns, who, tag, ns->att[i].id, ns->pid, &ns->att[i].fork_record))
 			return -ENOMEM;

@@ -15,8 +15,10 @@ int attach_add(struct ipc_ns *ns, int who, uint32_t tag, int id, pid_t pid, uint
 /* Take one back. The last one of a removed segment frees it. */
 void attach_drop(struct ipc_ns *ns, int who, uint32_t tag, uint32_t record, pid_t pid);
 
-/* All that a slot has (it is dead, or has called exec). */
+/* All that a slot has: its process is dead, or it is ours, from before exec. */
 void attach_drop_all(struct ipc_ns *ns, int who, uint32_t tag, pid_t pid);
+/* The same of a process that was found to have called exec, as long as its new image has not taken the slot over. */
+void attach_drop_execed(struct ipc_ns *ns, int who, uint32_t tag, pid_t pid);
 
 /* fork: the same attachments for the child's slot. */
 int attach_fork_prepare(struct ipc_ns *ns, int who);
