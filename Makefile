@@ -47,9 +47,10 @@ $(B)/libipc.a: $(LIB_OBJ)
 	rm -f $@
 	$(AR) rcs $@ $^
 
+# Not to be unloaded: threads and signal handlers go on to need it.
 $(B)/libipc.so: $(LIB_OBJ) libipc/libipc.map
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=libipc/libipc.map \
-		-Wl,-Bsymbolic-functions -o $@ $(LIB_OBJ) -lsqlite3 $(SYSLIBS)
+		-Wl,-Bsymbolic-functions -Wl,-z,nodelete -o $@ $(LIB_OBJ) -lsqlite3 $(SYSLIBS)
 
 # SQLite is inside, hidden, so that a program's own and ours never meet.
 $(B)/libipc-sysv.so: $(LIB_OBJ) $(B)/libipc/sysv.o libipc/sysv.map
