@@ -103,8 +103,8 @@ static void drop_entries(struct ipc_ns *ns, struct txn *t, uint32_t link, uint32
 		row_touch(t, KIND_SHM, r->index);
 }
 
-/* The memory of a segment whose row is free now. */
-static void free_segment(struct ipc_ns *ns, int who, const struct row *r)
+/* The memory of a segment whose row is free now. Its row in the store goes with the next change that is saved. */
+static void free_segment(struct ipc_ns *ns, const struct row *r)
 {
 	char name[24];
 
@@ -112,7 +112,6 @@ static void free_segment(struct ipc_ns *ns, int who, const struct row *r)
 	object_name(name, KIND_SHM, (int)r->v[R_FILE]);
 	file_remove(ns, name);
 	object_made(ns);
-	registry_sync(ns, who);
 }
 
 void attach_drop(struct ipc_ns *ns, int who, uint32_t tag, uint32_t record, pid_t pid)
@@ -135,8 +134,10 @@ void attach_drop(struct ipc_ns *ns, int who, uint32_t tag, uint32_t record, pid_
 		}
 		drop_entries(ns, &t, link, record, pid, &r, &freed);
 	} while (!txn_commit(&t));
-	if (freed)
-		free_segment(ns, who, &r);
+	if (freed) {
+		free_segment(ns, &r);
+		registry_sync(ns, who);
+	}
 }
 
 /* The slot's list begins with this record; 0: it is empty, or the slot is not the one that was asked for any more. */
@@ -171,7 +172,7 @@ static void drop_list(struct ipc_ns *ns, int who, uint32_t tag, pid_t pid, bool 
 		}
 		drop_entries(ns, &t, head, record, pid, &r, &freed);
 		if (txn_commit(&t) && freed)
-			free_segment(ns, who, &r);
+			free_segment(ns, &r);
 	}
 }
 

@@ -24,6 +24,7 @@
 #include <sys/user.h>
 
 #include "libipc.h"
+#include "../../persist/store.h"
 #include "attach.h"
 #include "obj_msg.h"
 #include "obj_sem.h"
@@ -406,6 +407,76 @@ static void dead_creator(void)
 	is(files("shm-"), files_before + 2, "... and have their memory");
 }
 
+/* ---- a reaper in a call that saves nothing, beside one that does ---- */
+
+static int error_pipe[2], doomed;
+
+static void *ask_when_told(void *arg)
+{
+	char c;
+
+	(void)arg;
+	attached(); /* a thread's first call is a cold one */
+	shared->slot = 1;
+	if (read(exec_pipe[0], &c, 1) == 1)
+		shared->done = 1 + (attached() < 0);
+	return NULL;
+}
+
+static int save_beside_query(void)
+{
+	pthread_t t;
+
+	shared->slot = 0;
+	if (dup2(error_pipe[1], 2) < 0 || pthread_create(&t, NULL, ask_when_told, NULL) || !wait_until(shared->slot))
+		return 1;
+	return create_one() || pthread_join(t, NULL);
+}
+
+static int attach_doomed(void *arg)
+{
+	(void)arg;
+	if (ipc_shmat(ns, doomed, NULL, 0) == (void *)-1)
+		return 1;
+	shared->done = 1;
+	pause();
+	return 0;
+}
+
+static void query_beside_save(void)
+{
+	int had = segments();
+	pid_t saver, holder;
+	char text[500];
+	ssize_t n;
+
+	if (pipe(exec_pipe) || pipe(error_pipe))
+		bail_out("pipe");
+	doomed = ipc_shmget(ns, IPC_PRIVATE, 4096, 0600);
+	saver = traced(save_beside_query);
+	shared->done = 0;
+	holder = proc_run(attach_doomed, NULL);
+	ok(wait_until(shared->done), "a process has a segment attached");
+	is(ipc_shmctl(ns, doomed, IPC_RMID, NULL), 0, "... which is removed");
+	ok(run_to(saver, store_unlock), "... another process is about to commit a transaction");
+	kill(holder, SIGKILL);
+	waitpid(holder, NULL, 0);
+	shared->done = 0;
+	if (write(exec_pipe[1], "x", 1) != 1)
+		bail_out("pipe");
+	ok(wait_until(shared->done == 1), "... the first is killed, and found dead by a thread of the other");
+	is(go_on(saver), 0, "... that one's call ends");
+	close(error_pipe[1]);
+	n = read(error_pipe[0], text, sizeof text - 1);
+	text[n > 0 ? n : 0] = 0;
+	if (!ok(n == 0, "... the two did not meet in the database"))
+		diag("%s", text);
+	is(segments(), had + 1, "... the segment is gone, the new one is there");
+	close(error_pipe[0]);
+	close(exec_pipe[0]);
+	close(exec_pipe[1]);
+}
+
 /* ---- a fork with no descriptor left ---- */
 
 static int child_pipe[2];
@@ -771,6 +842,7 @@ int main(int argc, char **argv)
 	late_reaper(msg_queue_settle, "msg_queue_settle");
 	late_reaper(attach_drop_all, "attach_drop_all");
 	dead_creator();
+	query_beside_save();
 	no_descriptors();
 	no_start_time();
 	closes();
