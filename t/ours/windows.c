@@ -516,6 +516,26 @@ static void no_descriptors(void)
 	close(child_pipe[1]);
 }
 
+/* Calls with 0, 1, 2 ... descriptors to be had, on a database that is not open yet: EMFILE, until there are enough. */
+static int with_few(void *arg)
+{
+	struct rlimit had, few;
+	int e = EMFILE, fd = dup(0), id = -1;
+
+	(void)arg;
+	close(fd);
+	if (getrlimit(RLIMIT_NOFILE, &had))
+		return 1;
+	for (rlim_t n = 0; n < 16 && id < 0 && e == EMFILE; n++) {
+		few = (struct rlimit){ (rlim_t)fd + n, had.rlim_max };
+		setrlimit(RLIMIT_NOFILE, &few);
+		id = ipc_semget(ns, IPC_PRIVATE, 1, 0600);
+		e = errno;
+	}
+	setrlimit(RLIMIT_NOFILE, &had);
+	return id < 0 || ipc_semctl(ns, id, 0, IPC_RMID) ? e : 0;
+}
+
 /* ---- a process that cannot tell its start time ---- */
 
 static void *stay(void *arg)
@@ -844,6 +864,7 @@ int main(int argc, char **argv)
 	dead_creator();
 	query_beside_save();
 	no_descriptors();
+	is(proc_wait(proc_run(with_few, NULL)), 0, "with too few descriptors an object is not made, for that reason");
 	no_start_time();
 	closes();
 	unloads();
