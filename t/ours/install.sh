@@ -55,7 +55,8 @@ is "... which is that of debian/changelog" "$(sed -n '1s/.*(\(.*\)).*/\1/p' "$to
 	"$(pkg-config --modversion libipc)"
 
 example=(-D_GNU_SOURCE -Wall -Werror "-I$top/t/lib" "$top/t/embed.c")
-check "the example compiles with the shared library" $cc -o "$tmp/shared" "${example[@]}" $(pkg-config --cflags --libs libipc)
+check "the example compiles with the shared library" \
+	$cc -o "$tmp/shared" "${example[@]}" $(pkg-config --cflags --libs libipc)
 check "... and passes" env LD_LIBRARY_PATH="$prefix/lib" "$tmp/shared"
 is "... needing libipc by its soname, SQLite through it alone" \
 	"$(readelf -d "$tmp/shared" | grep -oE 'lib(ipc|sqlite)[^]]*')" libipc.so.0
@@ -64,9 +65,11 @@ check "it compiles with the archive and --static's flags" \
 	$cc -o "$tmp/archive" "${example[@]}" $(pkg-config --cflags --libs --static libipc)
 check "... and passes" "$tmp/archive"
 is "... without a libipc beside it" "$(readelf -d "$tmp/archive" | grep -oE 'libipc[^]]*')" ""
-printf '#include <libipc.h>\nint main() { ipc_ns *ns = ipc_open(nullptr, 0); ipc_close(ns); return !ns; }\n' >"$tmp/plus.cc"
+printf '%s\n' '#include <libipc.h>' \
+	'int main() { ipc_ns *ns = ipc_open(nullptr, 0); ipc_close(ns); return !ns; }' >"$tmp/plus.cc"
 if command -v g++ >/dev/null; then
-	check "a C++ program links it too" sh -c 'g++ -Wall -Werror -o "$1" "$2" $3 && "$1"' sh "$tmp/plus" "$tmp/plus.cc" \
+	check "a C++ program links it too" \
+		sh -c 'g++ -Wall -Werror -o "$1" "$2" $3 && "$1"' sh "$tmp/plus" "$tmp/plus.cc" \
 		"$(pkg-config --cflags --libs --static libipc)"
 else
 	skip "a C++ program links it too" "no g++ here"
@@ -108,7 +111,8 @@ is "... and after --" "$(completed ipcrun -- ipcct)" "ipcctl "
 
 loader=/usr/share/bash-completion/bash_completion
 if [ -r $loader ]; then
-	is "bash-completion loads it, and completes the program's own arguments" "$(cd "$tmp" && mkdir -p sub/directory &&
+	is "bash-completion loads it, and completes the program's own arguments" \
+		"$(cd "$tmp" && mkdir -p sub/directory &&
 		XDG_DATA_DIRS=$prefix/share bash --norc -c '. "$1"; _completion_loader ipcrun
 			COMP_WORDS=(ipcrun cd sub/) COMP_CWORD=2 COMP_LINE="ipcrun cd sub/" COMP_POINT=14
 			_ipcrun ipcrun sub/ cd; printf "%s" "${COMPREPLY[@]}"' bash $loader 2>/dev/null)" sub/directory

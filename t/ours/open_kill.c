@@ -81,8 +81,8 @@ static void look(int round, const char *when)
 	ipc_semctl(ns, ipc_semget(ns, IPC_PRIVATE, 1, 0600), 0, IPC_RMID);
 	for (int i = 0; i < OPENERS; i++) {
 		answered += made[i] != 0;
-		check(!made[i] || ipc_semget(ns, 100 + i, 1, 0) == made[i] - 1, "round %d, %s: set %d of opener %d is lost",
-		      round, when, made[i] - 1, i);
+		check(!made[i] || ipc_semget(ns, 100 + i, 1, 0) == made[i] - 1,
+		      "round %d, %s: set %d of opener %d is lost", round, when, made[i] - 1, i);
 	}
 	check(sets(ns) >= answered, "round %d, %s: %d sets, %d were made", round, when, sets(ns), answered);
 	check(files("sem-") == sets(ns), "round %d, %s: %d sets, %d files", round, when, sets(ns), files("sem-"));
@@ -146,7 +146,8 @@ int main(void)
 		look(round, "with the registry made anew");
 		left += users_remove(dir) != 0 || !access(dir, F_OK);
 	}
-	is(bad, 0, "%d processes killed while they open or make, %d done: the next one finds what was answered, all of it",
+	is(bad, 0,
+	   "%d processes killed while they open or make, %d done: the next one finds what was answered, all of it",
 	   killed_early, killed_late);
 	is(left, 0, "... and the directory can be removed");
 	ok(killed_early && killed_late, "... deaths came early and late");

@@ -250,7 +250,7 @@ static void exec_while_swept(void)
 	reaper = traced(sweep);
 	victim = proc_run(attach_and_exec, NULL);
 	ok(hears('r'), "exec: the new image is there, and has not opened the namespace");
-	ok(run_to(reaper, attach_drop_execed), "... a reaper finds it without one, and stops before it drops attachments");
+	ok(run_to(reaper, attach_drop_execed), "... a reaper finds it without one; it stops before it drops any");
 	tell();
 	ok(hears('a'), "... the image opens it, takes its slot over and attaches a segment");
 	is(attached(), 1, "... which is counted");
@@ -341,7 +341,8 @@ static void late_reaper(void *where, const char *name)
 	shared->slot = 0;
 	reaper = traced(sweep);
 	victim = proc_run(live, NULL);
-	ok(wait_until(shared->slot) && proc_wait_asleep(victim), "a late reaper, stopped at %s: its victim lives", name);
+	ok(wait_until(shared->slot) && proc_wait_asleep(victim),
+	   "a late reaper, stopped at %s: its victim lives", name);
 	slot = shared->slot;
 	kill(victim, SIGKILL);
 	waitpid(victim, NULL, 0);
@@ -799,7 +800,11 @@ static void closes(void)
 
 /* ---- a library that is unloaded ---- */
 
-struct loaded { ipc_ns *(*open)(const char *, int); int (*semget)(ipc_ns *, key_t, int, int); void (*close)(ipc_ns *); };
+struct loaded {
+	ipc_ns *(*open)(const char *, int);
+	int (*semget)(ipc_ns *, key_t, int, int);
+	void (*close)(ipc_ns *);
+};
 static struct loaded lib;
 
 static void *use_loaded(void *arg)
