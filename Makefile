@@ -3,7 +3,13 @@
 
 B ?= build
 CC ?= cc
+VERSION = 0.1
 PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+MANDIR ?= $(PREFIX)/share/man
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
 DESTDIR ?=
 OPT ?= -O2 -g
 WERROR ?=
@@ -34,15 +40,18 @@ all: $(LIBS) $(TOOLS) ## build the libraries and the tools
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LIBCFLAGS) -c $< -o $@
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LIBCFLAGS) -c $< -o $@
+
+$(B)/ipcd/%.o: CFLAGS += -DIPCD_VERSION='"$(VERSION)"'
 
 $(B)/libipc.a: $(LIB_OBJ)
 	rm -f $@
 	$(AR) rcs $@ $^
 
+# Not to be unloaded: threads and signal handlers go on to need it.
 $(B)/libipc.so: $(LIB_OBJ) libipc/libipc.map
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=libipc/libipc.map \
-		-Wl,-Bsymbolic-functions -o $@ $(LIB_OBJ) -lsqlite3 $(SYSLIBS)
+		-Wl,-Bsymbolic-functions -Wl,-z,nodelete -o $@ $(LIB_OBJ) -lsqlite3 $(SYSLIBS)
 
 # SQLite is inside, hidden, so that a program's own and ours never meet.
 $(B)/libipc-sysv.so: $(LIB_OBJ) $(SYSV_OBJ) libipc/sysv.map
@@ -139,21 +148,34 @@ demo: all ## see it work, in half a minute
 deps: ## install what building and testing need (as root; otherwise print the line)
 	t/deps.sh
 
-install: all ## install to $(DESTDIR)$(PREFIX)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include
+# ipcrun finds the library in these places beside its own, wherever the tree is put.
+LIBDIRS = $(PREFIX)/lib $(PREFIX)/lib64 $(PREFIX)/lib/$(shell $(CC) -dumpmachine | sed 's/-.*-linux/-linux/')
+ifeq ($(filter $(LIBDIR),$(LIBDIRS)),)
+$(error LIBDIR=$(LIBDIR) is no place where ipcrun finds its library; use one of: $(LIBDIRS))
+endif
+
+INSTALLED = $(TOOLS:$(B)/%=$(PREFIX)/bin/%) $(INCLUDEDIR)/libipc.h $(LIBDIR)/pkgconfig/libipc.pc \
+	    $(addprefix $(LIBDIR)/,$(SONAME) libipc.so libipc-sysv.so libipc.a) \
+	    $(BASHDIR)/ipcrun $(BASHDIR)/ipcctl $(ZSHDIR)/_ipcrun \
+	    $(foreach m,$(MAN),$(MANDIR)/man$(subst .,,$(suffix $(m)))/$(notdir $(m)))
+
+install: all ## install to $(DESTDIR)$(PREFIX); LIBDIR may be lib, lib64 or the multiarch directory in it
+	install -d $(sort $(addprefix $(DESTDIR),$(dir $(INSTALLED))))
 	install -m 755 $(TOOLS) $(DESTDIR)$(PREFIX)/bin/
-	install -m 755 $(B)/libipc.so $(DESTDIR)$(PREFIX)/lib/$(SONAME)
-	ln -sf $(SONAME) $(DESTDIR)$(PREFIX)/lib/libipc.so
-	install -m 755 $(B)/libipc-sysv.so $(DESTDIR)$(PREFIX)/lib/
-	install -m 644 $(B)/libipc.a $(DESTDIR)$(PREFIX)/lib/
-	install -m 644 libipc/libipc.h $(DESTDIR)$(PREFIX)/include/
-	for m in $(MAN); do install -D -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
+	install -m 644 $(B)/libipc.so $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libipc.so
+	install -m 644 $(B)/libipc-sysv.so $(B)/libipc.a $(DESTDIR)$(LIBDIR)/
+	sed 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|; s|@VERSION@|$(VERSION)|' \
+		libipc/libipc.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/libipc.pc
+	install -m 644 libipc/libipc.h $(DESTDIR)$(INCLUDEDIR)/
+	for m in $(MAN); do install -m 644 $$m $(DESTDIR)$(MANDIR)/man$${m##*.}/ || exit; done
+	install -m 644 completion/ipcd.bash $(DESTDIR)$(BASHDIR)/ipcrun
+	ln -sf ipcrun $(DESTDIR)$(BASHDIR)/ipcctl
+	install -m 644 completion/_ipcrun $(DESTDIR)$(ZSHDIR)/
 	[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 
 uninstall: ## remove what install put there
-	rm -f $(TOOLS:$(B)/%=$(DESTDIR)$(PREFIX)/bin/%) $(DESTDIR)$(PREFIX)/include/libipc.h \
-		$(addprefix $(DESTDIR)$(PREFIX)/lib/,$(SONAME) libipc.so libipc-sysv.so libipc.a)
-	for m in $(MAN); do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
 
 clean: ## remove what was built
 	rm -rf $(B)

@@ -203,21 +203,27 @@ static int collect(const char *dir)
 {
 	struct users u;
 	sigset_t none;
+	int e;
 
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	prctl(PR_SET_NAME, "ipcrun-collect");
 	if (*dir != '/' || !users_is_private(dir))
 		die(EXIT_OWN, "%s is not a private namespace", dir);
-	for (;;) {
-		users_find(dir, false, &u);
-		if (users_none(&u))
-			break;
-		wait_for(&u);
-		while (!u.count && users_locked(dir))
-			sleep(1);
-	}
-	return users_remove(dir) ? 1 : 0;
+	do {
+		for (;;) {
+			users_find(dir, false, &u);
+			if (users_none(&u))
+				break;
+			wait_for(&u);
+			while (!u.count && users_locked(dir))
+				sleep(1);
+		}
+		e = users_remove(dir);
+		if (e == -EBUSY) /* somebody opens it, or is just removing it */
+			nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+	} while (e == -EBUSY);
+	return e ? 1 : 0;
 }
 
 static void leave_collector(void)

@@ -106,8 +106,8 @@ static void drop_entries(struct ipc_ns *ns, struct txn *t, uint32_t link, uint32
 		row_touch(t, KIND_SHM, r->index);
 }
 
-/* The memory of a segment whose row is free now. */
-static void free_segment(struct ipc_ns *ns, int who, const struct row *r)
+/* The memory of a segment whose row is free now. Its row in the store goes with the next change that is saved. */
+static void free_segment(struct ipc_ns *ns, const struct row *r)
 {
 	char name[24];
 
@@ -115,7 +115,6 @@ static void free_segment(struct ipc_ns *ns, int who, const struct row *r)
 	object_name(name, KIND_SHM, (int)r->v[R_FILE]);
 	file_remove(ns, name);
 	object_made(ns);
-	registry_sync(ns, who);
 }
 
 void attach_drop(struct ipc_ns *ns, int who, uint32_t tag, uint32_t record, pid_t pid)
@@ -124,6 +123,8 @@ void attach_drop(struct ipc_ns *ns, int who, uint32_t tag, uint32_t record, pid_
 	struct txn t;
 	bool freed;
 
+	if (!record)
+		return;
 	do {
 		txn_begin(&t, &ns->reg, (uint32_t)who);
 		uint32_t link = find_record(&t, tag, record);
@@ -136,14 +137,25 @@ void attach_drop(struct ipc_ns *ns, int who, uint32_t tag, uint32_t record, pid_
 		}
 		drop_entries(ns, &t, link, record, pid, &r, &freed);
 	} while (!txn_commit(&t));
-	if (freed)
-		free_segment(ns, who, &r);
+	if (freed) {
+		free_segment(ns, &r);
+		registry_sync(ns, who);
+	}
 }
 
-void attach_drop_all(struct ipc_ns *ns, int who, uint32_t tag, pid_t pid)
+/* The slot's list begins with this record; 0: it is empty, or the slot is not the one that was asked for any more. */
+static uint32_t first_record(struct ipc_ns *ns, struct txn *t, uint32_t tag)
+{
+	uint32_t record = area_value(t->area, att_head(SLOT_OF(tag)));
+	uint64_t word = atomic_load(&ns->slots->row[SLOT_OF(tag)].word);
+
+	/* Somebody else may have reaped the slot, and given it away, since we asked. */
+	return TAG(SLOT_OF(tag), WORD_GEN(word)) != tag ? 0 : record;
+}
+
+static void drop_list(struct ipc_ns *ns, int who, uint32_t tag, pid_t pid, bool execed)
 {
 	uint32_t head = att_head(SLOT_OF(tag));
-	struct slot_row *s = &ns->slots->row[SLOT_OF(tag)];
 	uint32_t steps = 0;
 
 	if (file_fence(area_cell(&ns->reg, head), 8))
@@ -151,14 +163,13 @@ void attach_drop_all(struct ipc_ns *ns, int who, uint32_t tag, pid_t pid)
 	for (;;) {
 		struct row r;
 		struct txn t;
-		bool freed, over;
+		bool freed;
 
 		txn_begin(&t, &ns->reg, (uint32_t)who);
-		uint32_t record = area_value(t.area, head);
+		uint32_t record = first_record(ns, &t, tag);
 
-		/* Somebody else may have reaped the slot, and given it away, since we asked. */
-		over = !record || TAG(SLOT_OF(tag), WORD_GEN(atomic_load(&s->word))) != tag;
-		if (over) {
+		/* Asked after the record was read: if a new image had made it, its slot would be locked by now. */
+		if (!record || (execed && slot_life_slow(ns, tag) == LIFE_ALIVE)) {
 			if (txn_valid(&t))
 				return;
 			continue;
@@ -173,14 +184,27 @@ void attach_drop_all(struct ipc_ns *ns, int who, uint32_t tag, pid_t pid)
 			continue;
 		steps++;
 		if (freed)
-			free_segment(ns, who, &r);
+			free_segment(ns, &r);
 	}
 }
 
+void attach_drop_all(struct ipc_ns *ns, int who, uint32_t tag, pid_t pid)
+{
+	drop_list(ns, who, tag, pid, false);
+}
+
+void attach_drop_execed(struct ipc_ns *ns, int who, uint32_t tag, pid_t pid)
+{
+	drop_list(ns, who, tag, pid, true);
+}
+
+/* Those that could not be counted have record 0. */
 int attach_fork_prepare(struct ipc_ns *ns, int who)
 {
 	uint32_t tag = slot_newborn(ns);
 
+	for (uint32_t i = 0; i < ns->att_count; i++)
+		ns->att[i].fork_record = 0;
 	for (uint32_t i = 0; i < ns->att_count; i++)
 		if (ns->att[i].addr && attach_add(ns, who, tag, ns->att[i].id, ns->pid, &ns->att[i].fork_record))
 			return -ENOMEM;

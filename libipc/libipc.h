@@ -23,6 +23,9 @@
  *   ENOSYS  there is no namespace that could serve the call (a line on stderr says why)
  *   EACCES  the process may not open the namespace's files (it has changed its uid since)
  *   ENOMEM  the file system that holds the namespace is full, or a table of it (16383 processes or threads)
+ *   EMFILE  (or ENFILE) no descriptor for a moment: at the first call of a process, the first use of an object,
+ *           shmat, creation and removal
+ *   EIO     the namespace's database cannot be written (a line on stderr says why): creation, removal, IPC_SET
  *   EIDRM   the object's memory is damaged (a line on stderr says which file)
  */
 #ifndef LIBIPC_H

@@ -30,6 +30,8 @@ __thread struct thread ipc_thread;
 __thread char ns_error[600];
 
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER; /* before list_lock */
+static int open_fd = -1; /* the lock file that a thread has locked to open a namespace; under list_lock */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t thread_key;
 static uint32_t generations;
@@ -112,8 +114,10 @@ static void fork_prepare(void)
 		if (atomic_load(&ns->slot) && atomic_load(ns->wiped)) {
 			int who = ns_enter(ns);
 
-			slots_sweep(ns, who > 0 ? who : 0);
-			if (!slot_fork_prepare(ns) && who > 0)
+			if (who < 0)
+				continue;
+			slots_sweep(ns, who);
+			if (!slot_fork_prepare(ns))
 				attach_fork_prepare(ns, who);
 		}
 	}
@@ -180,7 +184,8 @@ static void fork_child(void)
 	struct cold c = fork_cold;
 
 	for (struct ipc_ns *ns = ns_list; ns; ns = ns->next) {
-		atomic_store(ns->wiped, 1);
+		/* Without a slot made before (no descriptor, no room) it is as after a bare clone. */
+		atomic_store(ns->wiped, ns->fork_file != NULL);
 		ns->generation = ++generations;
 		store_after_fork(ns->store);
 		if (ns->fork_file)
@@ -190,6 +195,10 @@ static void fork_child(void)
 		init_cold(ns);
 	}
 	ipc_frame = NULL;
+	if (open_fd >= 0)
+		close(open_fd);
+	open_fd = -1;
+	pthread_mutex_init(&open_lock, NULL);
 	pthread_mutex_init(&list_lock, NULL);
 	loud(&c);
 }
@@ -649,35 +658,82 @@ static void unmap_tables(struct ipc_ns *ns)
 	munmap(ns->slots, sizeof *ns->slots);
 	munmap(ns->reg.head, REG_LENGTH);
 	ns->users_lock = NULL;
+	ns->slots = NULL;
+	ns->reg.head = NULL;
 }
 
-/* Under the lock file, so that one process makes what all use. */
-static int open_tables(struct ipc_ns *ns)
+/* A child forked by another thread may have a copy of the descriptor for a moment: closing is not enough. */
+static void unlock_directory(void)
+{
+	flock(open_fd, LOCK_UN);
+	pthread_mutex_lock(&list_lock);
+	close(open_fd);
+	open_fd = -1;
+	pthread_mutex_unlock(&list_lock);
+}
+
+/* Is the file that we have locked still the directory's? Whoever removes the directory has unlinked it. */
+static bool still_named(int fd, const char *path)
+{
+	struct stat here, there;
+
+	return !fstat(fd, &here) && !lstat(path, &there) && here.st_dev == there.st_dev && here.st_ino == there.st_ino;
+}
+
+/* The directory's lock, which those who open it and those who remove it take: its descriptor, or -errno. */
+static int lock_directory(struct ipc_ns *ns)
 {
 	char path[480];
-	struct stat st;
-	int fd, e = file_path(ns, path, sizeof path, "lock");
+	int e = file_path(ns, path, sizeof path, "lock");
 
 	if (e)
 		return ns_fail(e, "the name of the namespace directory %s is too long", ns->dir);
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return ns_fail(-errno, "cannot open %s for writing: %s", path, strerror(errno));
-	fchmod(fd, 0600);
-	while (flock(fd, LOCK_EX) && errno == EINTR)
-		;
-	e = map_tables(ns);
-	if (!e) {
-		ns->users_lock = hold_lock(ns, "users", F_RDLCK);
-		if (!ns->users_lock)
-			e = errno == EAGAIN || errno == ENOENT ? -ESTALE :
-				ns_fail(-EACCES, "cannot lock %s/users: %s", ns->dir, strerror(errno));
-		else if (file_path(ns, path, sizeof path, "registry") || stat(path, &st) || st.st_ino != ns->table)
-			e = -ESTALE;
+	for (;;) {
+		pthread_mutex_lock(&list_lock); /* no fork in between: a child would keep the lock, and others out */
+		open_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		e = open_fd < 0 ? -errno : 0;
+		pthread_mutex_unlock(&list_lock);
 		if (e)
-			unmap_tables(ns);
+			return ns_fail(e, "cannot open %s for writing: %s", path, strerror(-e));
+		fchmod(open_fd, 0600);
+		while (flock(open_fd, LOCK_EX) && errno == EINTR)
+			;
+		if (still_named(open_fd, path))
+			return open_fd;
+		unlock_directory();
 	}
-	close(fd);
+}
+
+/* Held while the directory is in use; it may be on its way out. */
+static int join_users(struct ipc_ns *ns)
+{
+	char path[480];
+	struct stat st;
+
+	ns->users_lock = hold_lock(ns, "users", F_RDLCK);
+	if (!ns->users_lock)
+		return errno == EAGAIN || errno == ENOENT ? -ESTALE :
+			ns_fail(-EACCES, "cannot lock %s/users: %s", ns->dir, strerror(errno));
+	return file_path(ns, path, sizeof path, "registry") || stat(path, &st) || st.st_ino != ns->table ? -ESTALE : 0;
+}
+
+/* So that one process makes what all use. */
+static int open_tables(struct ipc_ns *ns)
+{
+	int e;
+
+	pthread_mutex_lock(&open_lock);
+	e = lock_directory(ns);
+	if (e >= 0) {
+		e = map_tables(ns);
+		if (!e) {
+			e = join_users(ns);
+			if (e)
+				unmap_tables(ns);
+		}
+		unlock_directory();
+	}
+	pthread_mutex_unlock(&open_lock);
 	return e;
 }
 
@@ -746,17 +802,33 @@ static int anonymous_directory(struct ipc_ns *ns)
 	return mkdtemp(ns->dir) ? 0 : ns_fail(-errno, "cannot make a directory in %s: %s", base, strerror(errno));
 }
 
+static void unmap_all(struct ipc_ns *ns)
+{
+	for (int k = 0; k < KINDS; k++) {
+		if (!ns->obj[k])
+			continue;
+		for (uint32_t i = 0; i < IPCMNI; i++)
+			if (ns->obj[k][i].area.head)
+				munmap(ns->obj[k][i].area.head, ns->obj[k][i].area.length);
+		munmap(ns->obj[k], IPCMNI * sizeof(struct obj));
+	}
+	if (ns->reg.head)
+		munmap(ns->reg.head, REG_LENGTH);
+	if (ns->slots && !ns->slots_stay)
+		munmap(ns->slots, sizeof *ns->slots);
+	if (ns->wiped)
+		munmap((void *)ns->wiped, PAGE);
+	munmap(ns, sizeof *ns);
+}
+
+/* Unless somebody else uses it: then he, or the user's next ipcrun, does. */
 static void remove_directory(const struct ipc_ns *ns)
 {
-	DIR *d = opendir(ns->dir);
-	struct dirent *e;
+	char kept[sizeof ns_error];
 
-	while (d && (e = readdir(d)))
-		if (our_name(e->d_name) && e->d_name[0] != '.')
-			file_remove(ns, e->d_name);
-	if (d)
-		closedir(d);
-	rmdir(ns->dir);
+	memcpy(kept, ns_error, sizeof kept);
+	users_remove(ns->dir);
+	memcpy(ns_error, kept, sizeof kept);
 }
 
 int ns_open(const char *dir, int create, struct ipc_ns **out)
@@ -779,7 +851,10 @@ int ns_open(const char *dir, int create, struct ipc_ns **out)
 	if (!e)
 		e = open_tables_soon(ns, dir && create);
 	if (e) {
-		munmap(ns, sizeof *ns);
+		store_free(ns->store);
+		if (ns->anonymous)
+			remove_directory(ns);
+		unmap_all(ns);
 		return e;
 	}
 	pthread_mutex_lock(&list_lock);
@@ -847,7 +922,6 @@ static void leave_segments(struct ipc_ns *ns)
 void ns_close(struct ipc_ns *ns)
 {
 	struct cold c;
-	void *alone;
 
 	cold_enter(ns, &c);
 	leave_segments(ns);
@@ -863,24 +937,8 @@ void ns_close(struct ipc_ns *ns)
 	ns->generation = 0;
 	store_free(ns->store);
 	munmap(ns->users_lock, PAGE);
-	if (ns->anonymous) {
-		alone = hold_lock(ns, "users", F_WRLCK);
-		if (alone) {
-			remove_directory(ns);
-			munmap(alone, PAGE);
-		}
-	}
+	if (ns->anonymous)
+		remove_directory(ns);
 	slot_leave(ns);
-	for (int k = 0; k < KINDS; k++) {
-		if (!ns->obj[k])
-			continue;
-		for (uint32_t i = 0; i < IPCMNI; i++)
-			if (ns->obj[k][i].area.head)
-				munmap(ns->obj[k][i].area.head, ns->obj[k][i].area.length);
-		munmap(ns->obj[k], IPCMNI * sizeof(struct obj));
-	}
-	munmap(ns->reg.head, REG_LENGTH);
-	munmap(ns->slots, sizeof *ns->slots);
-	munmap((void *)ns->wiped, PAGE);
-	munmap(ns, sizeof *ns);
+	unmap_all(ns);
 }

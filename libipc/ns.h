@@ -68,6 +68,7 @@ struct ipc_ns {
 	_Atomic uint32_t slot; /* of this process; 0: none yet */
 	uint32_t tag;          /* {slot, generation} */
 	void *slot_file;       /* mapping that holds the lock */
+	bool slots_stay;       /* the table is in the robust list of a thread */
 	uint32_t notes_limit;  /* notes in it before it is tidied */
 	void *fork_file;       /* the child's, between prepare and parent */
 	uint32_t fork_slot;

@@ -73,42 +73,41 @@ static void free_whos(struct ipc_ns *ns, uint32_t tag)
 	}
 }
 
+/* It died, or another of its threads called exec, while it made or removed an object: a file that no row names is
+ * nobody's. */
+static void finish_making(struct ipc_ns *ns, uint32_t tag)
+{
+	uint64_t making = atomic_load(&ns->slots->row[SLOT_OF(tag)].making);
+	enum kind kind = (enum kind)((making >> 32) - 1);
+	uint32_t high;
+	char name[24];
+	struct row r;
+
+	if (!making || kind >= KINDS)
+		return;
+	high = area_value(&ns->reg, G_HIGH + kind); /* others come and go meanwhile: their number is no measure */
+	for (uint32_t i = 0; i < high; i++)
+		if (!registry_read_index(ns, kind, i, &r) && r.v[R_FILE] == (uint32_t)making)
+			return;
+	object_name(name, kind, (int)(uint32_t)making);
+	if (still(ns, tag))
+		file_remove(ns, name);
+}
+
 void reap_exec(struct ipc_ns *ns, int who, uint32_t tag)
 {
 	uint32_t mine = (uint32_t)who;
 
 	settle_objects(ns, who, tag, false);
 	attach_drop_all(ns, who, tag, slot_pid(ns, tag));
+	finish_making(ns, tag);
+	atomic_store(&ns->slots->row[SLOT_OF(tag)].making, 0);
 	for (uint32_t w = 1; w < whos_high(ns); w++) {
 		uint64_t owner = tag;
 
 		if (w != mine)
 			atomic_compare_exchange_strong(&ns->slots->who[w], &owner, 0);
 	}
-}
-
-/* It died while it made or removed an object: a file that no row names is nobody's. */
-static void finish_making(struct ipc_ns *ns, uint32_t tag)
-{
-	uint64_t making = atomic_load(&ns->slots->row[SLOT_OF(tag)].making);
-	enum kind kind = (enum kind)((making >> 32) - 1);
-	uint32_t left;
-	char name[24];
-	struct row r;
-
-	if (!making || kind >= KINDS)
-		return;
-	left = area_value(&ns->reg, G_INUSE + kind);
-	for (uint32_t i = 0; i < IPCMNI && left; i++) {
-		if (registry_read_index(ns, kind, i, &r))
-			continue;
-		if (r.v[R_FILE] == (uint32_t)making)
-			return;
-		left--;
-	}
-	object_name(name, kind, (int)(uint32_t)making);
-	if (still(ns, tag))
-		file_remove(ns, name);
 }
 
 void slot_reap(struct ipc_ns *ns, int who, uint32_t tag)
@@ -142,7 +141,7 @@ bool slots_sweep(struct ipc_ns *ns, int who)
 			any = true;
 			break;
 		case LIFE_EXECED:
-			attach_drop_all(ns, who, tag, WORD_PID(word));
+			attach_drop_execed(ns, who, tag, WORD_PID(word));
 			break;
 		case LIFE_ALIVE:
 			break;

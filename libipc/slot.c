@@ -86,7 +86,7 @@ enum slot_life slot_life_slow(struct ipc_ns *ns, uint32_t tag)
 {
 	uint32_t slot = SLOT_OF(tag);
 	struct slot_row *r = &ns->slots->row[slot];
-	uint64_t word = atomic_load(&r->word), start;
+	uint64_t word = atomic_load(&r->word), start, known;
 	bool gone;
 
 	if (!tag || WORD_STATE(word) == SLOT_FREE || TAG(slot, WORD_GEN(word)) != tag)
@@ -100,7 +100,8 @@ enum slot_life slot_life_slow(struct ipc_ns *ns, uint32_t tag)
 		return LIFE_DEAD;
 	if (WORD_STATE(word) == SLOT_CLAIMED)
 		return LIFE_ALIVE;
-	if (start && start != atomic_load(&r->start))
+	known = atomic_load(&r->start); /* 0: the process could not tell */
+	if (start && known && start != known)
 		return LIFE_DEAD;
 	return slot_locked(ns, slot) ? LIFE_ALIVE : LIFE_EXECED;
 }
@@ -200,6 +201,8 @@ static bool adopt(struct ipc_ns *ns, uint32_t slot, uint64_t start)
 	int e, who;
 
 	if (WORD_STATE(word) != SLOT_LIVE || WORD_PID(word) != ns->pid || atomic_load(&r->start) != start)
+		return false;
+	if (r->mutex.__data.__lock & FUTEX_TID_MASK) /* of this process, and in a living thread's list */
 		return false;
 	file = map_locked(ns, slot, &e);
 	if (!file)
@@ -355,14 +358,22 @@ void who_give(struct ipc_ns *ns, uint32_t who)
 		atomic_fetch_sub(&ns->threads, 1);
 }
 
-/* Leave before the process ends (close), as at exec: undo stays pending until it ends, or opens the namespace again. */
+/*
+ * Leave before the process ends (close): as after exec, undo stays until the end of the process. The mark is in the
+ * robust list of the thread that made it. When another one closes it stays there, and the table stays mapped; it says
+ * that nobody is there, and as long as that thread lives nobody adopts the slot.
+ */
 void slot_leave(struct ipc_ns *ns)
 {
 	uint32_t slot = atomic_exchange(&ns->slot, 0);
+	struct slot_row *r = &ns->slots->row[slot];
 
 	if (!slot)
 		return;
-	pthread_mutex_unlock(&ns->slots->row[slot].mutex);
+	if (pthread_mutex_unlock(&r->mutex) && r->mutex.__data.__lock & FUTEX_TID_MASK) {
+		__atomic_fetch_or(&r->mutex.__data.__lock, FUTEX_OWNER_DIED, __ATOMIC_SEQ_CST);
+		ns->slots_stay = true;
+	}
 	munmap(ns->slot_file, sizeof(struct slot_notes));
 	ns->slot_file = NULL;
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -94,6 +95,9 @@ bool users_file_name(const char *n)
 		{ "slot-", "0123456789", 0 },		  { "shm-", "0123456789abcdef", 8 },
 		{ "sem-", "0123456789abcdef", 8 },	  { "msg-", "0123456789abcdef", 8 },
 	};
+
+	if (!strncmp(n, "lost-", 5))
+		n += 5;
 
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
 		if (!strcmp(n, known[i]))
@@ -399,11 +403,23 @@ static void empty(int fd, char *other, size_t size)
 	while (d && (e = readdir(d))) {
 		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
 			continue;
+		if (!strcmp(e->d_name, "lock"))
+			continue;
 		if (!removable(fd, e->d_name) || unlinkat(fd, e->d_name, 0))
 			snprintf(other, size, "%s", e->d_name);
 	}
 	if (d)
 		closedir(d);
+	unlinkat(fd, "lock", 0); /* last: from here on whoever opens the directory begins anew */
+}
+
+/* Keep those out who open it. -EBUSY: somebody is about to. Where there is no room for the lock nobody can open it. */
+static int lock_out(int dir, int *fd)
+{
+	*fd = openat(dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	if (*fd < 0)
+		return errno == ENOSPC ? 0 : -errno;
+	return flock(*fd, LOCK_EX | LOCK_NB) ? -EBUSY : 0;
 }
 
 /* Take the lock that says that nobody uses it: whoever comes now is refused, whoever was here keeps it. */
@@ -419,11 +435,15 @@ static int lock_alone(int dir, int *fd)
 
 static int remove_all(const char *dir, int fd)
 {
-	int users, e = lock_alone(fd, &users);
+	int lock, users = -1, e = lock_out(fd, &lock);
 	char other[256];
 
-	if (e)
+	if (!e)
+		e = lock_alone(fd, &users);
+	if (e == -EBUSY)
 		e = ns_fail(e, "%s is in use", dir);
+	else if (e)
+		e = ns_fail(e, "cannot lock %s: %s", dir, strerror(-e));
 	if (!e)
 		empty(fd, other, sizeof other);
 	if (!e && rmdir(dir))
@@ -431,6 +451,10 @@ static int remove_all(const char *dir, int fd)
 			    *other ? other : "something new");
 	if (users >= 0)
 		close(users);
+	if (lock >= 0) {
+		flock(lock, LOCK_UN);
+		close(lock);
+	}
 	return e;
 }
 

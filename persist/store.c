@@ -196,6 +196,14 @@ static void disconnect(struct store *s)
 	s->db = NULL;
 }
 
+/* SQLite could not open a file: for want of a descriptor, or it may not. */
+static int cannot_open(const struct store *s)
+{
+	int e = s->db ? sqlite3_system_errno(s->db) : 0;
+
+	return e == EMFILE || e == ENFILE ? -e : -EACCES;
+}
+
 static int execute(struct store *s, const char *text)
 {
 	return sqlite3_exec(s->db, text, NULL, NULL, NULL);
@@ -229,7 +237,7 @@ static int connect_file(struct store *s)
 	pthread_once(&guarded, guard_calls);
 	if (sqlite3_open_v2(s->path, &s->db,
 			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, VFS_NAME) != SQLITE_OK)
-		return -EACCES;
+		return cannot_open(s);
 	chmod(s->path, 0600); /* whatever the umask is; SQLite's other files follow it */
 	be_patient(s);
 	sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
@@ -239,7 +247,7 @@ static int connect_file(struct store *s)
 	if (rc == SQLITE_OK)
 		rc = pragma_int(s, "SELECT count(*) FROM sqlite_schema", &tables);
 	if (rc != SQLITE_OK)
-		return rc == SQLITE_NOTADB || rc == SQLITE_CORRUPT ? -EUCLEAN : rc == SQLITE_CANTOPEN ? -EACCES :
+		return rc == SQLITE_NOTADB || rc == SQLITE_CORRUPT ? -EUCLEAN : rc == SQLITE_CANTOPEN ? cannot_open(s) :
 		       is_busy(rc) ? -EBUSY : -EIO;
 	if (tables && application != APPLICATION_ID)
 		return -EUCLEAN;
@@ -290,7 +298,7 @@ static int store_connect(struct store *s, int may_move)
 			e = is_busy(sqlite3_errcode(s->db)) ? -EBUSY : -EIO;
 	s->busy = e == -EBUSY;
 	if (e) {
-		if (e != -EACCES && e != -EBUSY)
+		if (e != -EACCES && e != -EMFILE && e != -ENFILE && e != -EBUSY)
 			say(s, -e, "cannot be used");
 		disconnect(s);
 		return e;
@@ -347,8 +355,10 @@ static int run(struct store *s, enum statement which)
 		return -ENOSPC;
 	if (rc == SQLITE_NOMEM)
 		return -ENOMEM;
-	if (rc == SQLITE_READONLY || rc == SQLITE_CANTOPEN)
+	if (rc == SQLITE_READONLY)
 		return -EACCES;
+	if (rc == SQLITE_CANTOPEN)
+		return cannot_open(s);
 	return say(s, EIO, "the transaction failed");
 }
 

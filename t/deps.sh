@@ -6,7 +6,10 @@
 # and asks no server. Where there is no apt-get it names the packages and leaves the rest to the reader.
 
 demo='gcc libc6-dev make libsqlite3-dev perl-base util-linux'
-check="$demo clang libclang-rt-14-dev mandoc perl postgresql-15 procps python3 python3-prometheus-client spin strace"
+apps='buffer fakeroot perl php-cli postgresql-15 python3 python3-sysv-ipc stress-ng x11-apps xvfb'
+packaging='bash-completion debhelper dpkg-dev lintian pkg-config zsh'
+source='bzip2 dpkg-dev patch xz-utils'
+check="$demo $apps $packaging $source clang libclang-rt-14-dev mandoc procps python3-prometheus-client spin strace"
 
 case ${1-check} in
 demo) wanted=$demo ;;
