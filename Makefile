@@ -16,9 +16,13 @@ LIBCFLAGS = -fPIC -MMD -MP $(if $(filter x86_64,$(shell uname -m)),-mcx16)
 SONAME = libipc.so.0
 SQLITE_A := $(shell $(CC) -print-file-name=libsqlite3.a)
 SYSLIBS = -lpthread -ldl -lm
+# Our own work with files passes by what other preloaded libraries make of these names.
+OWN := $(shell sed -n 's/^OWN[A-Z_]*.\([a-z_][a-z0-9_]*\), .*/\1/p' libipc/own.c)
+WRAP = $(OWN:%=-Wl,--wrap=%)
 
-LIB_SRC := $(filter-out libipc/sysv.c,$(wildcard libipc/*.c)) $(wildcard persist/*.c)
+LIB_SRC := $(filter-out libipc/sysv%,$(wildcard libipc/*.c)) $(wildcard persist/*.c)
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
+SYSV_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard libipc/sysv*.c))
 TOOL_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard ipcd/*.c))
 TOOL_COMMON := $(filter-out $(B)/ipcd/ipcrun.o $(B)/ipcd/ipcctl.o,$(TOOL_OBJ))
 LIBS := $(B)/libipc.a $(B)/libipc.so $(B)/libipc-sysv.so
@@ -41,16 +45,16 @@ $(B)/libipc.a: $(LIB_OBJ)
 
 $(B)/libipc.so: $(LIB_OBJ) libipc/libipc.map
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=libipc/libipc.map \
-		-Wl,-Bsymbolic-functions -o $@ $(LIB_OBJ) -lsqlite3 $(SYSLIBS)
+		-Wl,-Bsymbolic-functions $(WRAP) -o $@ $(LIB_OBJ) -lsqlite3 $(SYSLIBS)
 
 # SQLite is inside, hidden, so that a program's own and ours never meet.
-$(B)/libipc-sysv.so: $(LIB_OBJ) $(B)/libipc/sysv.o libipc/sysv.map
+$(B)/libipc-sysv.so: $(LIB_OBJ) $(SYSV_OBJ) libipc/sysv.map
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,libipc-sysv.so -Wl,--version-script=libipc/sysv.map \
-		-Wl,--exclude-libs,ALL -Wl,-Bsymbolic-functions -Wl,-z,nodelete -o $@ \
-		$(LIB_OBJ) $(B)/libipc/sysv.o $(SQLITE_A) $(SYSLIBS)
+		-Wl,--exclude-libs,ALL -Wl,-Bsymbolic-functions -Wl,-z,nodelete $(WRAP) -o $@ \
+		$(LIB_OBJ) $(SYSV_OBJ) $(SQLITE_A) $(SYSLIBS)
 
 $(TOOLS): $(B)/%: $(B)/ipcd/%.o $(TOOL_COMMON) $(B)/libipc.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lsqlite3 $(SYSLIBS)
+	$(CC) $(CFLAGS) $(LDFLAGS) $(WRAP) -o $@ $^ -lsqlite3 $(SYSLIBS)
 
 # ---- tests ----
 
@@ -152,7 +156,7 @@ clean: ## remove what was built
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
 
--include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(B)/libipc/sysv.d $(wildcard $(B)/t/*/*.d)
+-include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(SYSV_OBJ:.o=.d) $(wildcard $(B)/t/*/*.d)
 
 .PHONY: all build-tests check check-all check-asan build-asan run-asan bench demo deps install uninstall clean help
 .SECONDARY:
