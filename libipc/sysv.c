@@ -55,6 +55,7 @@ __attribute__((constructor)) static void start(void)
 
 	if (!the_ns && !failed)
 		open_namespace();
+	sysv_take_names();
 	errno = saved;
 }
 

@@ -19,4 +19,7 @@ int sysv_use(struct ipc_ns *ns);
 /* Bind *(void **)f to the name in the libraries behind this one; unchanged if there is none. */
 void sysv_next(void *f, const char *name);
 
+/* libc's own table of names gives our functions, also to those who ask it alone. */
+void sysv_take_names(void);
+
 #endif
