@@ -30,7 +30,7 @@ const unsigned char sysv_numbers[NUMBERS] __attribute__((visibility("hidden"))) 
 	[SYS_msgget] = 1, [SYS_msgsnd] = 1, [SYS_msgrcv] = 1, [SYS_msgctl] = 1,
 	[SYS_munmap] = 1, [SYS_mremap] = 1, [SYS_mprotect] = 1, [SYS_mmap] = 1,
 	[SYS_setuid] = 1, [SYS_setgid] = 1, [SYS_setreuid] = 1, [SYS_setregid] = 1, [SYS_setgroups] = 1,
-	[SYS_setresuid] = 1, [SYS_setresgid] = 1, [SYS_capset] = 1,
+	[SYS_setresuid] = 1, [SYS_setresgid] = 1, [SYS_capset] = 1, [SYS_unshare] = 1,
 };
 
 long (*sysv_next_syscall)(long, ...) __attribute__((visibility("hidden"))) = sysv_pass;
@@ -147,6 +147,8 @@ __attribute__((visibility("hidden"))) long sysv_by_number(long n, long a, long b
 		return mprotect((void *)a, (size_t)b, (int)c);
 	case SYS_mmap:
 		return (long)mmap64((void *)a, (size_t)b, (int)c, (int)d, (int)e, f);
+	case SYS_unshare:
+		return unshare((int)a);
 	default:
 		return ids(n, a, b, c);
 	}
