@@ -24,6 +24,11 @@ long sysv_pass(long n, ...);
 long sysv_failed(long r);
 long sysv_by_number(long n, long a, long b, long c, long d, long e, long f);
 
+/* As the program's: without __real_ the linker takes them for our own work, see own.c. */
+int __real_munmap(void *addr, size_t length);
+void *__real_mremap(void *addr, size_t old, size_t size, int flags, ...);
+void *__real_mmap64(void *addr, size_t length, int prot, int flags, int fd, off64_t at);
+
 const unsigned char sysv_numbers[NUMBERS] __attribute__((visibility("hidden"))) = {
 	[SYS_shmget] = 1, [SYS_shmat] = 1, [SYS_shmctl] = 1, [SYS_shmdt] = 1,
 	[SYS_semget] = 1, [SYS_semop] = 1, [SYS_semctl] = 1, [SYS_semtimedop] = 1,
@@ -140,13 +145,13 @@ __attribute__((visibility("hidden"))) long sysv_by_number(long n, long a, long b
 	case SYS_msgget: case SYS_msgsnd: case SYS_msgrcv: case SYS_msgctl:
 		return msg_call(n, a, b, c, d, e);
 	case SYS_munmap:
-		return munmap((void *)a, (size_t)b);
+		return __real_munmap((void *)a, (size_t)b);
 	case SYS_mremap:
-		return (long)mremap((void *)a, (size_t)b, (size_t)c, (int)d, (void *)e);
+		return (long)__real_mremap((void *)a, (size_t)b, (size_t)c, (int)d, (void *)e);
 	case SYS_mprotect:
 		return mprotect((void *)a, (size_t)b, (int)c);
 	case SYS_mmap:
-		return (long)mmap64((void *)a, (size_t)b, (int)c, (int)d, (int)e, f);
+		return (long)__real_mmap64((void *)a, (size_t)b, (int)c, (int)d, (int)e, f);
 	case SYS_unshare:
 		return unshare((int)a);
 	default:
