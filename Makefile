@@ -19,6 +19,7 @@ SYSLIBS = -lpthread -ldl -lm
 # Our own work with files passes by what other preloaded libraries make of these names.
 OWN := $(shell sed -n 's/^OWN[A-Z_]*.\([a-z_][a-z0-9_]*\), .*/\1/p' libipc/own.c)
 WRAP = $(OWN:%=-Wl,--wrap=%)
+HEAP = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free
 
 LIB_SRC := $(filter-out libipc/sysv%,$(wildcard libipc/*.c)) $(wildcard persist/*.c)
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
@@ -50,7 +51,7 @@ $(B)/libipc.so: $(LIB_OBJ) libipc/libipc.map
 # SQLite is inside, hidden, so that a program's own and ours never meet.
 $(B)/libipc-sysv.so: $(LIB_OBJ) $(SYSV_OBJ) libipc/sysv.map
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,libipc-sysv.so -Wl,--version-script=libipc/sysv.map \
-		-Wl,--exclude-libs,ALL -Wl,-Bsymbolic-functions -Wl,-z,nodelete $(WRAP) -o $@ \
+		-Wl,--exclude-libs,ALL -Wl,-Bsymbolic-functions -Wl,-z,nodelete $(WRAP) $(HEAP) -o $@ \
 		$(LIB_OBJ) $(SYSV_OBJ) $(SQLITE_A) $(SYSLIBS)
 
 $(TOOLS): $(B)/%: $(B)/ipcd/%.o $(TOOL_COMMON) $(B)/libipc.a

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* shmget, shmat, shmdt, shmctl. */
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -33,13 +35,15 @@ static bool huge_size_known(int flags)
 /* No large pages come out of a file: refused as by a kernel that has none to give, or not to this caller. */
 static int huge_refused(void)
 {
-	FILE *f = fopen("/proc/sys/vm/hugetlb_shm_group", "re");
-	unsigned gid = 0;
+	int fd = open("/proc/sys/vm/hugetlb_shm_group", O_RDONLY | O_CLOEXEC);
+	char text[16] = "";
+	gid_t gid;
 
-	if (f && fscanf(f, "%u", &gid) != 1)
-		gid = 0;
-	if (f)
-		fclose(f);
+	if (fd >= 0 && read(fd, text, sizeof text - 1) < 0)
+		*text = 0;
+	if (fd >= 0)
+		close(fd);
+	gid = (gid_t)strtoul(text, NULL, 10);
 	return creds_capable(CAP_IPC_LOCK) || creds_in_group(creds_get(), gid) ? -ENOMEM : -EPERM;
 }
 

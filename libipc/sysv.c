@@ -38,12 +38,24 @@ static const char *named_directory(void)
 	return NULL;
 }
 
+ipc_ns *sysv_open(const char *dir)
+{
+	sigset_t all, mask;
+	ipc_ns *ns;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &mask);
+	ns = ipc_open(dir, 0);
+	pthread_sigmask(SIG_SETMASK, &mask, NULL);
+	return ns;
+}
+
 static void open_namespace(void)
 {
 	const char *dir = named_directory();
 
 	if (dir && *dir)
-		the_ns = ipc_open(dir, 0);
+		the_ns = sysv_open(dir);
 	if (!the_ns)
 		failed = 1;
 }

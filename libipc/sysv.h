@@ -13,6 +13,9 @@
 /* The namespace of the standard names, or NULL after saying why there is none. */
 struct ipc_ns *sysv_namespace(void);
 
+/* ipc_open, where no signal handler can come in between. */
+struct ipc_ns *sysv_open(const char *dir);
+
 /* The namespace of now on; its directory is in the environment, for what the program starts. -errno */
 int sysv_use(struct ipc_ns *ns);
 

@@ -37,7 +37,7 @@ static struct ipc_ns *fresh(void)
 	if (users_base(base, sizeof base, true))
 		return NULL;
 	if (!users_make_private(base, dir, sizeof dir, &lock))
-		ns = ipc_open(dir, 0);
+		ns = sysv_open(dir);
 	if (lock >= 0)
 		close(lock); /* that this process lives tells that it is in use */
 	return ns;
@@ -48,7 +48,12 @@ static void discard(struct ipc_ns *ns)
 	char dir[sizeof ns->dir];
 
 	snprintf(dir, sizeof dir, "%s", ns->dir);
+	sigset_t all, mask;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &mask);
 	ipc_close(ns);
+	pthread_sigmask(SIG_SETMASK, &mask, NULL);
 	users_remove(dir);
 }
 
