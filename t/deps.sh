@@ -6,7 +6,7 @@
 # and asks no server. Where there is no apt-get it names the packages and leaves the rest to the reader.
 
 demo='gcc libc6-dev make libsqlite3-dev perl-base util-linux'
-check="$demo clang libclang-rt-14-dev mandoc perl postgresql-15 procps python3 spin strace"
+check="$demo clang libcap2-bin libclang-rt-14-dev mandoc perl postgresql-15 procps python3 spin strace"
 
 case ${1-check} in
 demo) wanted=$demo ;;

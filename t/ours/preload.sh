@@ -3,7 +3,7 @@
 #
 # What else is in a process with our library: extensions that bind past it, other preloaded libraries before and behind
 # it, one that takes what we ourselves call. The C parts are in t/lib/preload. Environment: IPCRUN, CC.
-# shellcheck disable=SC2016
+# shellcheck disable=SC2016,SC2154
 
 . "$(dirname "$0")/../lib/tap.sh"
 library=$(dirname "$IPCRUN")/libipc-sysv.so
