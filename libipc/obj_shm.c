@@ -8,7 +8,6 @@
 #include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "attach.h"
@@ -109,8 +108,7 @@ static int map_segment(struct ipc_ns *ns, const struct row *r, uintptr_t addr, i
 		fprintf(stderr, "libipc: %s/%s was shortened; it is left as it is\n", ns->dir, name);
 		return -EIDRM;
 	}
-	/* Not by the drop-in's mmap, which would drop what this replaces at once. */
-	*at = (void *)syscall(SYS_mmap, addr, page_round(row_size(r)), segment_prot(flags), MAP_SHARED | how, fd, 0L);
+	*at = mmap((void *)addr, page_round(row_size(r)), segment_prot(flags), MAP_SHARED | how, fd, 0);
 	if (*at == MAP_FAILED)
 		e = errno == EEXIST ? -EINVAL : -errno;
 	close(fd);

@@ -76,6 +76,8 @@ OWN(__openat_2, int, (int at, const char *path, int flags), RAW4(SYS_openat, at,
 OWN(__openat64_2, int, (int at, const char *path, int flags), RAW4(SYS_openat, at, path, flags, 0))
 OWN(close, int, (int fd), RAW1(SYS_close, fd))
 OWN(dup, int, (int fd), RAW1(SYS_dup, fd))
+OWN(lseek, off_t, (int fd, off_t at, int from), RAW3(SYS_lseek, fd, at, from))
+OWN(lseek64, off_t, (int fd, off_t at, int from), RAW3(SYS_lseek, fd, at, from))
 OWN(flock, int, (int fd, int how), RAW2(SYS_flock, fd, how))
 
 #define OWN_FCNTL                                      \
