@@ -240,28 +240,38 @@ OWN(getpid, pid_t, (void), RAW0(SYS_getpid))
 OWN(kill, int, (pid_t pid, int sig), RAW2(SYS_kill, pid, sig))
 OWN(nanosleep, int, (const struct timespec *t, struct timespec *left), RAW2(SYS_nanosleep, t, left))
 
-/* libc's own, which asks the kernel's shared page: it is asked at each semop. */
+/* libc's own, which ask the kernel's shared page: they are asked at each semop. */
 typedef int clock_fn(clockid_t, struct timespec *);
+typedef time_t time_fn(time_t *);
 
 static int clock_kernel(clockid_t clock, struct timespec *t)
 {
 	return (int)RAW2(SYS_clock_gettime, clock, t);
 }
 
-static clock_fn *own_clock = clock_kernel;
+static time_t time_kernel(time_t *t)
+{
+	return (time_t)RAW1(SYS_time, t);
+}
 
-__attribute__((constructor)) static void find_clock(void)
+static clock_fn *own_clock = clock_kernel;
+static time_fn *own_time = time_kernel;
+
+__attribute__((constructor)) static void find_clocks(void)
 {
 	void *libc = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
-	void *f = libc ? dlsym(libc, "clock_gettime") : NULL;
+	void *c = libc ? dlsym(libc, "clock_gettime") : NULL, *t = libc ? dlsym(libc, "time") : NULL;
 
-	if (f)
-		own_clock = (clock_fn *)(uintptr_t)f;
+	if (c)
+		own_clock = (clock_fn *)(uintptr_t)c;
+	if (t)
+		own_time = (time_fn *)(uintptr_t)t;
 	if (libc)
 		dlclose(libc);
 }
 
 OWN(clock_gettime, int, (clockid_t clock, struct timespec *t), own_clock(clock, t))
+OWN(time, time_t, (time_t *t), own_time(t))
 
 /* ---- any other ---- */
 

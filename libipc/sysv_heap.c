@@ -5,7 +5,8 @@
  * that again. Our own code is never interrupted here: it asks for memory in cold sections, and where a namespace is opened,
  * with every signal blocked.
  *
- * Blocks are powers of two, kept in one list for each size; what is larger is mapped by itself.
+ * Blocks are powers of two, kept in one list for each size; what is larger is mapped by itself. What a function of libc
+ * has allocated and we are to free is told by its header, and goes back to libc.
  */
 #include <errno.h>
 #include <sched.h>
@@ -19,10 +20,15 @@
 #define LARGEST 16
 #define CHUNK (256u << 10)
 
+#define MINE 0x6d69706364686561ul /* where libc's malloc has the size of a block */
+
 struct block {
 	size_t size; /* with the header */
-	struct block *next;
+	union { struct block *next; uint64_t mine; };
 };
+
+void *__real_realloc(void *p, size_t n);
+void __real_free(void *p);
 
 void *__wrap_malloc(size_t n);
 void *__wrap_calloc(size_t n, size_t size);
@@ -108,9 +114,12 @@ void *__wrap_malloc(size_t n)
 
 	if (n < PTRDIFF_MAX - PAGE)
 		b = class_of(size) > LARGEST ? large(size) : small(class_of(size));
-	if (!b)
+	if (!b) {
 		errno = ENOMEM;
-	return b ? b + 1 : NULL;
+		return NULL;
+	}
+	b->mine = MINE;
+	return b + 1;
 }
 
 void *__wrap_calloc(size_t n, size_t size)
@@ -133,6 +142,10 @@ void __wrap_free(void *p)
 
 	if (!p)
 		return;
+	if (b->mine != MINE) {
+		__real_free(p);
+		return;
+	}
 	log = class_of(b->size);
 	if (log > LARGEST) {
 		munmap(b, b->size);
@@ -146,9 +159,12 @@ void __wrap_free(void *p)
 
 void *__wrap_realloc(void *p, size_t n)
 {
-	size_t had = p ? ((struct block *)p - 1)->size - sizeof(struct block) : 0;
+	struct block *b = (struct block *)p - 1;
+	size_t had = p ? b->size - sizeof(struct block) : 0;
 	void *q;
 
+	if (p && b->mine != MINE)
+		return __real_realloc(p, n);
 	if (p && n <= had && n > had / 4)
 		return p;
 	q = __wrap_malloc(n);

@@ -226,40 +226,39 @@ static void in_malloc(int i)
 		free(p[k]);
 }
 
-static void in_calls(int i)
+static void in_calls(__attribute__((unused)) int i)
 {
 	int id;
 
-	(void)i;
 	make_and_remove();
 	id = msgget(IPC_PRIVATE, 0600);
 	if (id < 0 || msgctl(id, IPC_RMID, NULL))
 		wrong = wrong ? wrong : errno + 1;
 }
 
-static void test_any_moment(void (*work)(int), int wanted, const char *name)
-{
-	struct itimerval t = { { 0, 300 }, { 0, 300 } }, off = { 0 };
-	struct sigaction sa = { .sa_handler = handler, .sa_flags = SA_RESTART }, old;
+/* In a process of its own, given up when it hangs. */
+struct moment { void (*work)(int); int rounds; };
 
-	rounds = wrong = 0;
-	job = make_and_remove;
-	sigaction(SIGALRM, &sa, &old);
-	setitimer(ITIMER_REAL, &t, NULL);
-	for (int i = 0; rounds < wanted; i++)
-		work(i);
-	setitimer(ITIMER_REAL, &off, NULL);
-	sigaction(SIGALRM, &old, NULL);
-	is(wrong, 0, "%s", name);
-}
-
-/* The whole process gives up when it hangs. */
 static int any_moment_run(void *arg)
 {
-	(void)arg;
-	test_any_moment(in_malloc, 600, "a handler makes and removes objects while the program is in malloc");
-	test_any_moment(in_calls, 1200, "a handler makes and removes objects while the program does");
+	struct itimerval t = { { 0, 300 }, { 0, 300 } };
+	struct sigaction sa = { .sa_handler = handler, .sa_flags = SA_RESTART };
+	struct moment *m = arg;
+
+	job = make_and_remove;
+	sigaction(SIGALRM, &sa, NULL);
+	setitimer(ITIMER_REAL, &t, NULL);
+	for (int i = 0; rounds < m->rounds; i++)
+		m->work(i);
+	setitimer(ITIMER_REAL, &(struct itimerval){ 0 }, NULL);
 	return wrong;
+}
+
+static void test_any_moment(void (*work)(int), int wanted, const char *name)
+{
+	struct moment m = { work, wanted };
+
+	is(proc_wait(proc_run(any_moment_run, &m)), 0, "a handler makes and removes objects while the program %s", name);
 }
 
 int main(void)
@@ -274,6 +273,7 @@ int main(void)
 	test_given();
 	test_blocks_itself();
 	alarm(0);
-	is(proc_wait(proc_run(any_moment_run, NULL)), 0, "handlers at any moment");
+	test_any_moment(in_malloc, 600, "is in malloc");
+	test_any_moment(in_calls, 1200, "does that too");
 	return done_testing();
 }
