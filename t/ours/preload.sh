@@ -79,11 +79,12 @@ is "... and by one behind it" "$(LD_PRELOAD=$tmp/jealous.so "$IPCRUN" env LD_PRE
 	"$tmp/every_call" 2>&1 | tr '\n' ';')" "called: access;seen=1 child=0 failed=0;"
 
 # What the library may ask of others at all: memory, strings, the dynamic linker, threads and signal masks, and what libc
-# does without a system call, or on its own descriptors. Anything else belongs into libipc/own.c.
+# does without a system call, or on its own descriptors; free and realloc for what libc allocated. Anything else belongs
+# into libipc/own.c.
 allowed='__ctype_b_loc|__cxa_finalize|__errno_location|__gmon_start__|__isoc(99|23)_(sscanf|strtoul?l?)|__register_atfork
 __sigsetjmp|__stack_chk_fail|__tls_get_addr|__environ|environ|_ITM_.*|__pthread_.*|pthread_.*|mem(cpy|move|set|cmp|chr)
 __(memcpy|memset|memmove|sn?printf|vsnprintf|fprintf|vfprintf|printf|dprintf|strcpy|strcat)_chk|str.*|v?sn?printf|v?fprintf
-v?dprintf|fwrite|fputs|fputc|puts|putc|stderr|stdout|fflush|sscanf|qsort|bsearch|abort|getenv|setenv|unsetenv|dl[a-z_]*
+v?dprintf|free|realloc|fwrite|fputs|fputc|puts|putc|stderr|stdout|fflush|sscanf|qsort|bsearch|abort|getenv|setenv|unsetenv|dl[a-z_]*
 sig(addset|emptyset|fillset|delset|ismember)|sched_yield|sysconf|getrlimit(64)?|gettimeofday|localtime_r|usleep|sleep
 fdopendir|readdir(64)?|closedir|a?(sin|cos|tan)h?|atan2|exp|log|log2|log10|pow|sqrt|fmod|trunc|floor|ceil'
 asked=$(nm -D --undefined-only "$library" | sed 's/@.*//; s/.* //' | grep -v '^__asan_\|^__ubsan_' |
