@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The system calls of our own work, made directly. Other preloaded libraries give the program another view of files,
- * ids or time (fakeroot: who owns a file; fakechroot: where it is; faketime: when it was changed), and some of them do
- * so by System V messages. What we do with our own files must not pass through them: they would tell us a wrong owner,
- * or call us from inside our own call. The linker's --wrap brings each call of these names here, SQLite's with ours; the
- * Makefile takes the names from the lines that begin with OWN.
+ * ids or time (fakeroot: who owns a file; fakechroot: where it is; faketime: when it was changed), and some of them
+ * do so by System V messages. What we do with our own files must not pass through them: they would tell us a wrong
+ * owner, or call us from inside our own call. The linker's --wrap brings each call of these names here, SQLite's with
+ * ours; the Makefile takes the names from the lines that begin with OWN.
  */
 #include <dirent.h>
 #include <dlfcn.h>
@@ -189,7 +189,8 @@ static char *own_realpath(const char *path, char *out)
 }
 
 OWN(realpath, char *, (const char *path, char *out), own_realpath(path, out))
-OWN(__realpath_chk, char *, (const char *path, char *out, size_t room), room < PATH_MAX ? NULL : own_realpath(path, out))
+OWN(__realpath_chk, char *, (const char *path, char *out, size_t room),
+    room < PATH_MAX ? NULL : own_realpath(path, out))
 
 static char *own_mkdtemp(char *path)
 {
@@ -215,7 +216,8 @@ OWN(mkdtemp, char *, (char *path), own_mkdtemp(path))
 /* ---- memory ---- */
 
 OWN(mmap, void *, (void *p, size_t n, int prot, int flags, int fd, off_t at), RAW6(SYS_mmap, p, n, prot, flags, fd, at))
-OWN(mmap64, void *, (void *p, size_t n, int prot, int flags, int fd, off_t at), RAW6(SYS_mmap, p, n, prot, flags, fd, at))
+OWN(mmap64, void *, (void *p, size_t n, int prot, int flags, int fd, off_t at),
+    RAW6(SYS_mmap, p, n, prot, flags, fd, at))
 OWN(munmap, int, (void *p, size_t n), RAW2(SYS_munmap, p, n))
 OWN(madvise, int, (void *p, size_t n, int advice), RAW3(SYS_madvise, p, n, advice))
 OWN(mlock2, int, (const void *p, size_t n, unsigned flags), RAW3(SYS_mlock2, p, n, flags))
@@ -226,7 +228,8 @@ static void *own_mremap(void *p, size_t old, size_t size, int flags, void *to)
 	return (void *)RAW5(SYS_mremap, p, old, size, flags, to);
 }
 
-OWN_VARIADIC(mremap, void *, (void *p, size_t old, size_t size, int flags, ...), return own_mremap(p, old, size, flags, NULL))
+OWN_VARIADIC(mremap, void *, (void *p, size_t old, size_t size, int flags, ...),
+	     return own_mremap(p, old, size, flags, NULL))
 
 /* ---- who and when ---- */
 
@@ -235,7 +238,8 @@ OWN(geteuid, uid_t, (void), RAW0(SYS_geteuid))
 OWN(getgid, gid_t, (void), RAW0(SYS_getgid))
 OWN(getegid, gid_t, (void), RAW0(SYS_getegid))
 OWN(getgroups, int, (int n, gid_t *list), RAW2(SYS_getgroups, n, list))
-OWN(__getgroups_chk, int, (int n, gid_t *list, size_t room), RAW2(SYS_getgroups, room / sizeof *list < (size_t)n ? 0 : n, list))
+OWN(__getgroups_chk, int, (int n, gid_t *list, size_t room),
+    RAW2(SYS_getgroups, room / sizeof *list < (size_t)n ? 0 : n, list))
 OWN(getpid, pid_t, (void), RAW0(SYS_getpid))
 OWN(kill, int, (pid_t pid, int sig), RAW2(SYS_kill, pid, sig))
 OWN(nanosleep, int, (const struct timespec *t, struct timespec *left), RAW2(SYS_nanosleep, t, left))

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * libipc-sysv.so: what its files share. The names that it exports come before libc's; what is not ours goes on to the
- * next library that has the name, which need not be libc. Each file finds its next ones in a constructor, and until then
- * makes the system calls itself: no lock of the dynamic linker is taken in the middle of a program's call.
+ * next library that has the name, which need not be libc. Each file finds its next ones in a constructor, and until
+ * then makes the system calls itself: no lock of the dynamic linker is taken in the middle of a program's call.
  */
 #ifndef IPC_SYSV_H
 #define IPC_SYSV_H

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The memory that libipc-sysv.so's own code asks for, SQLite's with it: a heap apart from the program's, put in place of
- * malloc by the linker's --wrap. A signal handler of the program may have interrupted malloc, and its call must not enter
- * that again. Our own code is never interrupted here: it asks for memory in cold sections, and where a namespace is opened,
- * with every signal blocked.
+ * The memory that libipc-sysv.so's own code asks for, SQLite's with it: a heap apart from the program's, put in place
+ * of malloc by the linker's --wrap. A signal handler of the program may have interrupted malloc, and its call must
+ * not enter that again. Our own code is never interrupted here: it asks for memory in cold sections, and where a
+ * namespace is opened, with every signal blocked.
  *
- * Blocks are powers of two, kept in one list for each size; what is larger is mapped by itself. What a function of libc
- * has allocated and we are to free is told by its header, and goes back to libc.
+ * Blocks are powers of two, kept in one list for each size; what is larger is mapped by itself. What a function of
+ * libc has allocated and we are to free is told by its header, and goes back to libc.
  */
 #include <errno.h>
 #include <sched.h>

@@ -5,11 +5,11 @@
  * find libc's functions behind our back. So libc's table of symbols, as this process has it in memory, is made to say
  * that the twelve names are at our addresses.
  *
- * Why not otherwise: dlopen could drop RTLD_DEEPBIND, but the library may need its own copies of other names, which is
- * what the flag is for. Changing a library's entries after dlopen comes too late for its constructors, and a function
- * of ours around dlopen would be the caller whose RUNPATH and $ORIGIN count. Only the twelve are changed: nothing of ours
- * calls on to libc's, so no circle can arise with other libraries that do. A library in a link map of its own (dlmopen)
- * has a libc of its own, and is not reached.
+ * Why not otherwise: dlopen could drop RTLD_DEEPBIND, but the library may need its own copies of other names, which
+ * is what the flag is for. Changing a library's entries after dlopen comes too late for its constructors, and a
+ * function of ours around dlopen would be the caller whose RUNPATH and $ORIGIN count. Only the twelve are changed:
+ * nothing of ours calls on to libc's, so no circle can arise with other libraries that do. A library in a link map of
+ * its own (dlmopen) has a libc of its own, and is not reached.
  */
 #include <dlfcn.h>
 #include <elf.h>

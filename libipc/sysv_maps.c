@@ -108,8 +108,8 @@ int munmap(void *addr, size_t length)
 	return r;
 }
 
-static void *map_over(void *(*next)(void *, size_t, int, int, int, off_t), void *addr, size_t length, int prot, int flags,
-		      int fd, off_t at)
+static void *map_over(void *(*next)(void *, size_t, int, int, int, off_t), void *addr, size_t length, int prot,
+		      int flags, int fd, off_t at)
 {
 	struct held h;
 	void *p;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Calls before main and after it: in the program's preinit function, in constructors, in handlers of atexit, on_exit and
- * quick_exit, in destructors. Each adds to a semaphore of its own in a set that exists when this program starts itself.
+ * Calls before main and after it: in the program's preinit function, in constructors, in handlers of atexit, on_exit
+ * and quick_exit, in destructors. Each adds to a semaphore of its own in a set that exists when this program starts
+ * itself.
  */
 #include <sys/sem.h>
 

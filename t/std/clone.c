@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * clone() with stacks of the program's own: a copy of the process, and one that shares its memory while the parent waits.
+ * clone() with stacks of the program's own: a copy of the process, and one that shares its memory while the parent
+ * waits.
  */
 #include <sched.h>
 #include <sys/syscall.h>

@@ -258,7 +258,8 @@ static void test_any_moment(void (*work)(int), int wanted, const char *name)
 {
 	struct moment m = { work, wanted };
 
-	is(proc_wait(proc_run(any_moment_run, &m)), 0, "a handler makes and removes objects while the program %s", name);
+	is(proc_wait(proc_run(any_moment_run, &m)), 0,
+	   "a handler makes and removes objects while the program %s", name);
 }
 
 int main(void)

@@ -258,7 +258,8 @@ static void test_mremap_size(void)
 
 	p = attach();
 	q = mmap(p + N * PAGE, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	call_fails((intptr_t)mremap(p, N * PAGE, (N + 1) * PAGE, 0), ENOMEM, "mremap to a larger size, where there is no room");
+	call_fails((intptr_t)mremap(p, N * PAGE, (N + 1) * PAGE, 0), ENOMEM,
+		   "mremap to a larger size, where there is no room");
 	looks(p, N, "mmmm", "changes nothing");
 	is(shm_nattch(id), 1, "nor what is counted");
 	shmdt(p);

@@ -180,7 +180,8 @@ int main(int argc, char **argv)
 	text = shm_map(shm, 0);
 	test_fresh(false);
 	test_fresh(true);
-	is(proc_wait(proc_run(heirs_run, NULL)), 0, "a forked child and a program that is started are in the new namespace");
+	is(proc_wait(proc_run(heirs_run, NULL)), 0,
+	   "a forked child and a program that is started are in the new namespace");
 	is(sem_value(sem, 0), 3, "which leaves ours alone");
 	test_undo(CLONE_NEWIPC, "CLONE_NEWIPC");
 	test_undo(CLONE_SYSVSEM, "CLONE_SYSVSEM");

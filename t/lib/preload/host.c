@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A program that loads a library in the way that it is told (host PLUGIN now|lazy|global|plain), uses it, closes it, and
- * goes on. The last line has what came of each step.
+ * A program that loads a library in the way that it is told (host PLUGIN now|lazy|global|plain), uses it, closes it,
+ * and goes on. The last line has what came of each step.
  */
 #include <dlfcn.h>
 #include <stdint.h>

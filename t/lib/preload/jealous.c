@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A library to be preloaded that takes every name by which files, ids and time are asked for, as fakeroot and others take
- * some. While it is told to watch, it says which of them are called; what it is asked is answered by the kernel.
+ * A library to be preloaded that takes every name by which files, ids and time are asked for, as fakeroot and others
+ * take some. While it is told to watch, it says which of them are called; what it is asked is answered by the kernel.
  */
 #include <string.h>
 #include <sys/syscall.h>

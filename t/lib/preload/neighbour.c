@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A library to be preloaded before ours or behind it (-DNAME): it takes semop, syscall, munmap, mmap and sigaction, counts
- * and passes on; its constructor and destructor make calls.
+ * A library to be preloaded before ours or behind it (-DNAME): it takes semop, syscall, munmap, mmap and sigaction,
+ * counts and passes on; its constructor and destructor make calls.
  */
 #include <dlfcn.h>
 #include <signal.h>

@@ -6,7 +6,7 @@
 
 #define KEY 0x41a70500
 
-int plugin_constructed = -2, plugin_add(int num, int by), plugin_private(void);
+int plugin_constructed = -2, plugin_add(int num, int by);
 char *plugin_attach(void);
 
 static int add(int num, int by, int flags)
