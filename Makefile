@@ -22,6 +22,10 @@ LIBCFLAGS = -fPIC -MMD -MP $(if $(filter x86_64,$(shell uname -m)),-mcx16)
 SONAME = libipc.so.0
 SQLITE_A := $(shell $(CC) -print-file-name=libsqlite3.a)
 SYSLIBS = -lpthread -ldl -lm
+# Our own work with files passes by what other preloaded libraries make of these names.
+OWN := $(shell sed -n 's/^OWN[A-Z_]*.\([a-z_][a-z0-9_]*\), .*/\1/p' libipc/own.c)
+WRAP = $(OWN:%=-Wl,--wrap=%)
+HEAP = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free
 
 LIB_SRC := $(filter-out libipc/sysv%,$(wildcard libipc/*.c)) $(wildcard persist/*.c)
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
@@ -51,16 +55,16 @@ $(B)/libipc.a: $(LIB_OBJ)
 # Not to be unloaded: threads and signal handlers go on to need it.
 $(B)/libipc.so: $(LIB_OBJ) libipc/libipc.map
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=libipc/libipc.map \
-		-Wl,-Bsymbolic-functions -Wl,-z,nodelete -o $@ $(LIB_OBJ) -lsqlite3 $(SYSLIBS)
+		-Wl,-Bsymbolic-functions -Wl,-z,nodelete $(WRAP) -o $@ $(LIB_OBJ) -lsqlite3 $(SYSLIBS)
 
 # SQLite is inside, hidden, so that a program's own and ours never meet.
 $(B)/libipc-sysv.so: $(LIB_OBJ) $(SYSV_OBJ) libipc/sysv.map
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,libipc-sysv.so -Wl,--version-script=libipc/sysv.map \
-		-Wl,--exclude-libs,ALL -Wl,-Bsymbolic-functions -Wl,-z,nodelete -o $@ \
+		-Wl,--exclude-libs,ALL -Wl,-Bsymbolic-functions -Wl,-z,nodelete $(WRAP) $(HEAP) -o $@ \
 		$(LIB_OBJ) $(SYSV_OBJ) $(SQLITE_A) $(SYSLIBS)
 
 $(TOOLS): $(B)/%: $(B)/ipcd/%.o $(TOOL_COMMON) $(B)/libipc.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lsqlite3 $(SYSLIBS)
+	$(CC) $(CFLAGS) $(LDFLAGS) $(WRAP) -o $@ $^ -lsqlite3 $(SYSLIBS)
 
 # ---- tests ----
 

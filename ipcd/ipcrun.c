@@ -246,6 +246,15 @@ static void private_end(void)
 		leave_collector();
 }
 
+/* Those that the program left by unshare(CLONE_NEWIPC), and what others left that were killed. */
+static void collect_others(void)
+{
+	char base[64];
+
+	if (!users_base(base, sizeof base, false))
+		users_collect(base);
+}
+
 /* ---- the start ---- */
 
 /* A private directory that could not become a namespace goes at once. */
@@ -344,6 +353,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "ipcrun: cannot start a process: %s\n", strerror(-status));
 	if (lock >= 0)
 		private_end();
+	collect_others();
 	if (status < 0)
 		return EXIT_OWN;
 	end_as(status);

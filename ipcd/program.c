@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/xattr.h>
@@ -71,7 +72,7 @@ static bool is_privileged(const char *path, char *why, size_t size)
 	struct stat st;
 	const char *what = NULL;
 
-	if (stat(path, &st) || statvfs(path, &fs) || fs.f_flag & ST_NOSUID)
+	if (stat(path, &st) || statvfs(path, &fs) || fs.f_flag & ST_NOSUID || prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) > 0)
 		return false;
 	if (st.st_mode & S_ISUID && st.st_uid != getuid())
 		what = "setuid";
@@ -85,17 +86,22 @@ static bool is_privileged(const char *path, char *why, size_t size)
 	return what;
 }
 
-static bool has_interpreter(int fd, const elf_head *h)
+/* The dynamic linker that the program names; "" if it names none. */
+static void dynamic_linker(int fd, const elf_head *h, char *out, size_t size)
 {
+	*out = 0;
 	for (int i = 0; i < h->e_phnum && i < PROGRAM_HEADERS; i++) {
 		elf_part p;
+		ssize_t n;
 
 		if (pread(fd, &p, sizeof p, (off_t)(h->e_phoff + (size_t)i * h->e_phentsize)) != sizeof p)
-			break;
-		if (p.p_type == PT_INTERP)
-			return true;
+			return;
+		if (p.p_type != PT_INTERP)
+			continue;
+		n = pread(fd, out, p.p_filesz < size ? p.p_filesz : size - 1, (off_t)p.p_offset);
+		out[n > 0 && (size_t)n < size ? n : 0] = 0;
+		return;
 	}
-	return false;
 }
 
 static bool is_dynamic_linker(const char *path)
@@ -108,6 +114,7 @@ static bool is_dynamic_linker(const char *path)
 
 static bool elf_unreachable(int fd, const char *path, const char *head, char *why, size_t size)
 {
+	char linker[256];
 	elf_head h;
 
 	if (head[EI_CLASS] != OUR_CLASS) {
@@ -115,10 +122,19 @@ static bool elf_unreachable(int fd, const char *path, const char *head, char *wh
 			 head[EI_CLASS] == ELFCLASS32 ? 32 : 64);
 		return true;
 	}
-	if (pread(fd, &h, sizeof h, 0) != sizeof h || has_interpreter(fd, &h) || is_dynamic_linker(path))
+	if (pread(fd, &h, sizeof h, 0) != sizeof h)
 		return false;
-	snprintf(why, size,
-		 "%s is statically linked: nothing can be preloaded into it, it uses the machine's System V IPC", path);
+	dynamic_linker(fd, &h, linker, sizeof linker);
+	if (!*linker && is_dynamic_linker(path))
+		return false;
+	if (!*linker)
+		snprintf(why, size,
+			 "%s is statically linked: nothing can be preloaded into it, it uses the machine's System V IPC", path);
+	else if (strstr(linker, "/ld-musl-"))
+		snprintf(why, size, "%s is linked with musl, and the library that is preloaded with glibc: it may not start",
+			 path);
+	else
+		return false;
 	return true;
 }
 

@@ -24,8 +24,7 @@ static inline bool call_bad_pointer(const void *p, size_t size)
 {
 	uintptr_t a = (uintptr_t)p;
 
-	return a < PAGE || a + size < a || a + size > (uintptr_t)1 << (sizeof(void *) == 8 ? 56 : 31) ||
-	       (sizeof(void *) == 8 && a >> 47);
+	return a < PAGE || a + size < a || a + size > ((uintptr_t)1 << (sizeof(void *) == 8 ? 47 : 31)) - PAGE;
 }
 
 /* *get: find or create, with the kernel's checks in its order. */

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* shmget, shmat, shmdt, shmctl. */
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -30,6 +32,21 @@ static bool huge_size_known(int flags)
 	return !log || !access(path, F_OK);
 }
 
+/* No large pages come out of a file: refused as by a kernel that has none to give, or not to this caller. */
+static int huge_refused(void)
+{
+	int fd = open("/proc/sys/vm/hugetlb_shm_group", O_RDONLY | O_CLOEXEC);
+	char text[16] = "";
+	gid_t gid;
+
+	if (fd >= 0 && read(fd, text, sizeof text - 1) < 0)
+		*text = 0;
+	if (fd >= 0)
+		close(fd);
+	gid = (gid_t)strtoul(text, NULL, 10);
+	return creds_capable(CAP_IPC_LOCK) || creds_in_group(creds_get(), gid) ? -ENOMEM : -EPERM;
+}
+
 static int new_segment(struct get *g, struct ipc_ns *ns, uint32_t *file)
 {
 	uint64_t max = registry_limit(ns, LIM_SHMMAX), pages, all = registry_limit(ns, LIM_SHMALL), used;
@@ -42,11 +59,8 @@ static int new_segment(struct get *g, struct ipc_ns *ns, uint32_t *file)
 	used = area_value(&ns->reg, G_PAGES) | (uint64_t)area_value(&ns->reg, G_PAGES + 1) << 32;
 	if (used + pages < used || used + pages > all)
 		return -ENOSPC;
-	/* No large pages come out of a file: refused as by a kernel that has none to give. */
-	if (g->flags & SHM_HUGETLB && !huge_size_known(g->flags))
-		return -EINVAL;
 	if (g->flags & SHM_HUGETLB)
-		return creds_capable(CAP_IPC_LOCK) ? -ENOMEM : -EPERM;
+		return huge_size_known(g->flags) ? huge_refused() : -EINVAL;
 	g->row_size = (uint32_t)g->size;
 	g->row_size_hi = (uint32_t)(g->size >> 32);
 	g->mode = g->flags & SHM_NORESERVE ? ROW_NORESERVE : 0;

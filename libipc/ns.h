@@ -39,9 +39,13 @@ struct obj {
 	uint32_t file;                /* number in the file's name */
 } __attribute__((aligned(64)));
 
+/* A mapped piece of a segment: all of it, until the program unmaps, moves or protects a part. */
 struct attachment {
 	char *addr; /* NULL: free */
 	size_t size;
+	uint64_t offset, whole; /* in the segment, and the segment's size in whole pages */
+	uint32_t shmat;         /* number of the call that made it */
+	int prot;
 	int id;
 	uint32_t record; /* of the registry's attach pool */
 	uint32_t fork_record;

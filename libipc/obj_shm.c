@@ -8,16 +8,10 @@
 #include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "attach.h"
 #include "obj_shm.h"
-
-static uint64_t page_round(uint64_t n)
-{
-	return (n + PAGE - 1) & ~(uint64_t)(PAGE - 1);
-}
 
 uint64_t shm_segment_resident(struct ipc_ns *ns, const struct row *r)
 {
@@ -76,27 +70,6 @@ int shm_segment_create(struct ipc_ns *ns, uint64_t size, bool reserve, uint32_t 
 	return 0;
 }
 
-/* A free entry of the process's table. */
-static struct attachment *new_entry(struct ipc_ns *ns)
-{
-	for (uint32_t i = 0; i < ns->att_count; i++)
-		if (!ns->att[i].addr)
-			return &ns->att[i];
-	if (!ns->att) { /* it never moves: shm_unmapped of another thread may be reading it */
-		void *p = file_map(ATT_MAX * sizeof(struct attachment), PROT_READ | PROT_WRITE,
-				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
-
-		if (!p)
-			return NULL;
-		__atomic_store_n(&ns->att, p, __ATOMIC_RELEASE);
-		ns->att_room = ATT_MAX;
-	}
-	if (ns->att_count == ns->att_room)
-		return NULL;
-	__atomic_store_n(&ns->att_count, ns->att_count + 1, __ATOMIC_RELEASE);
-	return &ns->att[ns->att_count - 1];
-}
-
 /* Where and how to map: the address rules of shmat(2). */
 static int map_flags(uintptr_t *addr, int flags, uint64_t size)
 {
@@ -116,42 +89,13 @@ static int map_flags(uintptr_t *addr, int flags, uint64_t size)
 	return flags & SHM_REMAP ? MAP_FIXED : MAP_FIXED_NOREPLACE;
 }
 
-/* SHM_REMAP has replaced what was there; attachments that it covers are gone. */
-static void drop_covered(struct ipc_ns *ns, int who, const char *at, size_t size)
+static int segment_prot(int flags)
 {
-	for (uint32_t i = 0; i < ns->att_count; i++) {
-		struct attachment *a = &ns->att[i];
-
-		if (a->addr && a->addr >= at && a->addr + a->size <= at + size) {
-			a->addr = NULL;
-			attach_drop(ns, who, ns->tag, a->record, ns->pid);
-		}
-	}
-}
-
-void shm_unmapped(struct ipc_ns *ns, const void *addr, size_t length)
-{
-	const char *at = addr;
-	struct cold c;
-	bool any = false;
-	int who;
-
-	uint32_t count = __atomic_load_n(&ns->att_count, __ATOMIC_ACQUIRE);
-	const struct attachment *att = __atomic_load_n(&ns->att, __ATOMIC_ACQUIRE);
-
-	for (uint32_t i = 0; i < count && !any; i++)
-		any = att[i].addr && att[i].addr >= at && att[i].addr + att[i].size <= at + page_round(length);
-	who = any ? ns_enter(ns) : -1;
-	if (who < 0)
-		return;
-	cold_enter(ns, &c);
-	drop_covered(ns, who, at, page_round(length));
-	cold_leave(ns, &c);
+	return PROT_READ | (flags & SHM_RDONLY ? 0 : PROT_WRITE) | (flags & SHM_EXEC ? PROT_EXEC : 0);
 }
 
 static int map_segment(struct ipc_ns *ns, const struct row *r, uintptr_t addr, int how, int flags, void **at)
 {
-	int prot = PROT_READ | (flags & SHM_RDONLY ? 0 : PROT_WRITE) | (flags & SHM_EXEC ? PROT_EXEC : 0);
 	char name[24];
 	int fd, e = 0;
 
@@ -164,8 +108,7 @@ static int map_segment(struct ipc_ns *ns, const struct row *r, uintptr_t addr, i
 		fprintf(stderr, "libipc: %s/%s was shortened; it is left as it is\n", ns->dir, name);
 		return -EIDRM;
 	}
-	/* Not by the drop-in's mmap, which would drop what this replaces at once. */
-	*at = (void *)syscall(SYS_mmap, addr, page_round(row_size(r)), prot, MAP_SHARED | how, fd, 0L);
+	*at = mmap((void *)addr, page_round(row_size(r)), segment_prot(flags), MAP_SHARED | how, fd, 0);
 	if (*at == MAP_FAILED)
 		e = errno == EEXIST ? -EINVAL : -errno;
 	close(fd);
@@ -179,6 +122,7 @@ static int map_segment(struct ipc_ns *ns, const struct row *r, uintptr_t addr, i
 int shm_segment_attach(struct ipc_ns *ns, int who, int id, uintptr_t addr, int flags, void **at)
 {
 	uint32_t want = flags & SHM_RDONLY ? 0444 : 0666, record;
+	static uint32_t calls;
 	struct attachment *a;
 	struct perm p;
 	struct row r;
@@ -198,38 +142,25 @@ int shm_segment_attach(struct ipc_ns *ns, int who, int id, uintptr_t addr, int f
 	how = map_flags(&addr, flags, row_size(&r));
 	if (how < 0)
 		return how;
-	a = new_entry(ns);
-	if (!a)
-		return -ENOMEM;
 	e = map_segment(ns, &r, addr, how, flags, at);
 	if (e)
 		return e;
 	e = attach_add(ns, who, ns->tag, id, ns->pid, &record);
 	if (how == MAP_FIXED) /* after it is counted: it may have replaced a removed segment's only attachment */
-		drop_covered(ns, who, *at, page_round(row_size(&r)));
-	if (e) {
+		shm_range_gone(ns, who, (uintptr_t)*at, page_round(row_size(&r)));
+	a = e ? NULL : shm_piece_new(ns);
+	if (!a) {
+		if (!e)
+			attach_drop(ns, who, ns->tag, record, ns->pid);
 		munmap(*at, page_round(row_size(&r)));
-		return e;
+		return e ? e : -ENOMEM;
 	}
-	*a = (struct attachment){ .addr = *at, .size = page_round(row_size(&r)), .id = id, .record = record };
+	*a = (struct attachment){ .addr = *at, .size = page_round(row_size(&r)), .id = id, .record = record,
+				  .whole = page_round(row_size(&r)), .prot = segment_prot(flags),
+				  .shmat = __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED) };
 	if (r.v[R_MODE] & SHM_LOCKED)
 		mlock2(*at, a->size, MLOCK_ONFAULT);
 	return 0;
-}
-
-int shm_segment_detach(struct ipc_ns *ns, int who, uintptr_t addr)
-{
-	for (uint32_t i = 0; i < ns->att_count; i++) {
-		struct attachment *a = &ns->att[i];
-
-		if (!a->addr || (uintptr_t)a->addr != addr)
-			continue;
-		a->addr = NULL;
-		attach_drop(ns, who, ns->tag, a->record, ns->pid);
-		munmap((void *)addr, a->size); /* last: nothing that we map meanwhile may land there */
-		return 0;
-	}
-	return -EINVAL;
 }
 
 uint64_t shm_resident_pages(struct ipc_ns *ns)

@@ -5,18 +5,36 @@
 
 #include "registry.h"
 
+static inline uint64_t page_round(uint64_t n)
+{
+	return (n + PAGE - 1) & ~(uint64_t)(PAGE - 1);
+}
+
 #define ROW_NORESERVE 0x10000u /* in R_MODE, not shown */
 
 int shm_segment_create(struct ipc_ns *ns, uint64_t size, bool reserve, uint32_t *file);
 int shm_segment_attach(struct ipc_ns *ns, int who, int id, uintptr_t addr, int flags, void **at);
 int shm_segment_detach(struct ipc_ns *ns, int who, uintptr_t addr);
-/* The program has unmapped, or mapped over, this range by itself: attachments that it covers are gone. */
-void shm_unmapped(struct ipc_ns *ns, const void *addr, size_t length);
 /* Bytes of a segment that have memory. */
 uint64_t shm_segment_resident(struct ipc_ns *ns, const struct row *r);
 /* Pages of all segments that have memory, for SHM_INFO. */
 uint64_t shm_resident_pages(struct ipc_ns *ns);
 /* SHM_LOCK: keep this process's mappings of it in memory. */
 int shm_segment_lock(struct ipc_ns *ns, int id, bool lock);
+
+/*
+ * What the program does to mapped segments by itself, told after the system call, in the cold section (obj_shm_map.c).
+ * A range begins on a page and has whole pages.
+ */
+struct attachment *shm_piece_new(struct ipc_ns *ns);
+bool shm_range_has(struct ipc_ns *ns, uintptr_t at, size_t size); /* from anywhere */
+void shm_range_gone(struct ipc_ns *ns, int who, uintptr_t at, size_t size);
+void shm_range_protected(struct ipc_ns *ns, int who, uintptr_t at, size_t size, int prot);
+struct shm_move {
+	uintptr_t from, to;
+	size_t old, size;
+	bool keep; /* MREMAP_DONTUNMAP */
+};
+void shm_range_moved(struct ipc_ns *ns, int who, const struct shm_move *m);
 
 #endif

@@ -110,6 +110,17 @@ void reap_exec(struct ipc_ns *ns, int who, uint32_t tag)
 	}
 }
 
+/* What is cached of this process's undo rows ends with them. */
+void reap_own_undo(struct ipc_ns *ns, int who)
+{
+	struct slot_notes *n = ns->slot_file;
+
+	settle_objects(ns, who, ns->tag, true);
+	for (uint32_t i = 0; n && i < atomic_load(&n->count); i++)
+		if ((enum kind)(n->note[i] >> 32) == KIND_SEM)
+			atomic_store(&ns->obj[KIND_SEM][ID_INDEX((uint32_t)n->note[i])].undo, -1);
+}
+
 void slot_reap(struct ipc_ns *ns, int who, uint32_t tag)
 {
 	struct slot_row *s = &ns->slots->row[SLOT_OF(tag)];

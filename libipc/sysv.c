@@ -5,35 +5,82 @@
  */
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-#include "libipc.h"
 #include "obj_shm.h"
+#include "sysv.h"
 #include "sysv_proc.h"
 #include "trace.h"
 
 static ipc_ns *the_ns;
 static int failed;
 
-__attribute__((constructor)) static void open_namespace(void)
+/* Also before libc has its environment: then the kernel is asked for what exec left. */
+static const char *named_directory(void)
 {
-	const char *dir = getenv("IPCD_NAMESPACE");
-	int saved = errno;
+	static const char name[] = "IPCD_NAMESPACE=";
+	static char text[65536];
+	ssize_t n;
+	int fd;
+
+	if (environ)
+		return getenv("IPCD_NAMESPACE");
+	fd = open("/proc/self/environ", O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+	if (fd >= 0)
+		close(fd);
+	for (const char *p = text; p < text + n; p += strlen(p) + 1)
+		if (!strncmp(p, name, sizeof name - 1))
+			return p + sizeof name - 1;
+	return NULL;
+}
+
+ipc_ns *sysv_open(const char *dir)
+{
+	sigset_t all, mask;
+	ipc_ns *ns;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &mask);
+	ns = ipc_open(dir, 0);
+	pthread_sigmask(SIG_SETMASK, &mask, NULL);
+	return ns;
+}
+
+static void open_namespace(void)
+{
+	const char *dir = named_directory();
 
 	if (dir && *dir)
-		the_ns = ipc_open(dir, 0);
+		the_ns = sysv_open(dir);
 	if (!the_ns)
 		failed = 1;
 	trace_init();
+}
+
+/* Constructors of other libraries, and the program's preinit functions, may call before this runs. */
+__attribute__((constructor)) static void start(void)
+{
+	int saved = errno;
+
+	if (!the_ns && !failed)
+		open_namespace();
+	sysv_take_names();
 	errno = saved;
+}
+
+void sysv_next(void *f, const char *name)
+{
+	void *next = dlsym(RTLD_NEXT, name);
+
+	if (next)
+		*(void **)f = next;
 }
 
 static void explain(void)
@@ -42,7 +89,7 @@ static void explain(void)
 
 	if (__atomic_exchange_n(&said, 1, __ATOMIC_RELAXED))
 		return;
-	const char *dir = getenv("IPCD_NAMESPACE");
+	const char *dir = named_directory();
 
 	if (dir && *dir)
 		fprintf(stderr, "libipc-sysv: no System V IPC: %s\n", *ipc_open_error() ? ipc_open_error() : dir);
@@ -59,13 +106,21 @@ static inline __attribute__((always_inline)) ipc_ns *ns_or_explain(void)
 
 struct ipc_ns *sysv_namespace(void)
 {
-	if (!the_ns && !failed) /* called from a constructor that runs before ours */
+	if (!the_ns && !failed)
 		open_namespace();
 	if (the_ns)
 		return the_ns;
 	explain();
 	errno = ENOSYS;
 	return NULL;
+}
+
+int sysv_use(struct ipc_ns *ns)
+{
+	if (setenv("IPCD_NAMESPACE", ns->dir, 1))
+		return -ENOMEM;
+	the_ns = ns;
+	return 0;
 }
 
 #define WITH_NS(type, call)                          \
@@ -86,9 +141,22 @@ void *shmat(int id, const void *addr, int flags)
 	WITH_NS(void *, ipc_shmat(ns, id, addr, flags));
 }
 
+/* What is attached stays so when the process leaves for another namespace: it may be of any that was opened. */
+static int detach(ipc_ns *ns, const void *addr)
+{
+	int r = ipc_shmdt(ns, addr);
+
+	for (ipc_ns *n = ns_list; r && errno == EINVAL && n; n = n->next)
+		if (n != ns)
+			r = ipc_shmdt(n, addr);
+	return r;
+}
+
+#define traced_detach traced_ipc_shmdt
+
 int shmdt(const void *addr)
 {
-	WITH_NS(int, ipc_shmdt(ns, addr));
+	WITH_NS(int, detach(ns, addr));
 }
 
 int shmctl(int id, int cmd, struct shmid_ds *buf)
@@ -140,32 +208,6 @@ ssize_t msgrcv(int id, void *msg, size_t size, long type, int flags)
 int msgctl(int id, int cmd, struct msqid_ds *buf)
 {
 	WITH_NS(int, ipc_msgctl(ns, id, cmd, buf));
-}
-
-/* ---- calls that unmap ---- */
-
-int munmap(void *addr, size_t length)
-{
-	int r = (int)syscall(SYS_munmap, addr, length);
-
-	if (!r && the_ns)
-		shm_unmapped(the_ns, addr, length);
-	return r;
-}
-
-void *mmap64(void *addr, size_t length, int prot, int flags, int fd, off64_t offset)
-{
-	void *p = (void *)syscall(SYS_mmap, addr, length, prot, flags, fd, offset);
-
-	if (p != MAP_FAILED && flags & MAP_FIXED && the_ns)
-		shm_unmapped(the_ns, addr, length);
-	return p;
-}
-
-#undef mmap
-void *mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
-{
-	return mmap64(addr, length, prot, flags, fd, offset);
 }
 
 /* ---- calls that change ids ---- */

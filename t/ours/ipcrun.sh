@@ -289,6 +289,25 @@ if [ "$(uname -m)" = x86_64 ]; then
 else
 	skip "a statically linked program" "only made for x86_64"
 fi
+line_with() {	# WORD: all that was said is one line of ours, with that in it
+	like "... and one line says that it is out of reach" "$said" "^ipcrun: [^
+]*$1[^
+]*\$"
+}
+echo 'int main(void) { return 6; }' >"$tmp/six.c"
+ln -s "$(readelf -l "$IPCRUN" | sed -n 's/.*interpreter: \(.*\)]/\1/p')" "$tmp/ld-musl-x.so.1"
+for how in -static -static-pie "-Wl,--dynamic-linker=$tmp/ld-musl-x.so.1" ''; do
+	if ! "${CC:-cc}" $how -o "$tmp/six" "$tmp/six.c" 2>/dev/null; then
+		skip "a program linked with $how" "it cannot be made here"
+		continue
+	fi
+	status "a program linked with ${how:-no such option} is run" 6 "$IPCRUN" "$tmp/six"
+	case $how in
+	-static*) line_with "six is statically linked" ;;
+	-Wl*) line_with "six is linked with musl" ;;
+	*) is "... and nothing is said of it" "$said" "" ;;
+	esac
+done
 if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
 	cp "$(command -v sh)" "$tmp/setuid"; chmod 4755 "$tmp/setuid"; chmod 755 "$tmp"
 	rm -rf /dev/shm/ipcd-12345
@@ -298,6 +317,28 @@ if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
 ]*$'
 	status "... not when it changes nothing" 0 "$IPCRUN" "$tmp/setuid" -c true
 	is "... then nothing is said" "$said" ""
+	status "... nor where nobody can gain by it" 0 setpriv --reuid 12345 --clear-groups --no-new-privs "$IPCRUN" \
+		"$tmp/setuid" -c true
+	is "... nothing is said" "$said" ""
+	printf '#!%s\n' "$tmp/setuid" >"$tmp/by-setuid"; chmod 755 "$tmp/by-setuid"
+	status "a script whose interpreter is setuid is run" 0 setpriv --reuid 12345 --clear-groups "$IPCRUN" "$tmp/by-setuid"
+	line_with "$tmp/setuid is setuid"
+	chmod 4755 "$tmp/by-setuid"; chmod 755 "$tmp/setuid"
+	status "a setuid script: the kernel does not look at its mode" 0 setpriv --reuid 12345 --clear-groups "$IPCRUN" \
+		"$tmp/by-setuid"
+	is "... and nothing is said" "$said" ""
+	chgrp 12346 "$tmp/setuid"; chmod 2755 "$tmp/setuid"
+	status "a setgid program is run" 0 setpriv --reuid 12345 --clear-groups "$IPCRUN" "$tmp/setuid" -c true
+	line_with "setuid is setgid"
+	chmod 755 "$tmp/setuid"
+	if setcap cap_net_raw+ep "$tmp/setuid" 2>/dev/null; then
+		status "a program with file capabilities is run" 0 setpriv --reuid 12345 --clear-groups "$IPCRUN" "$tmp/setuid" -c true
+		line_with "capabilities"
+		status "... but not for root" 0 "$IPCRUN" "$tmp/setuid" -c 'grep -q libipc-sysv /proc/$$/maps'
+		is "... then nothing is said" "$said" ""
+	else
+		skip "a program with file capabilities" "no setcap, or no room for it in the file system"
+	fi
 	is "the namespaces of each user are in a directory of their own" "$(stat -c '%U %a' /dev/shm/ipcd-12345)" "UNKNOWN 700"
 	rm -rf /dev/shm/ipcd-12345
 	mkdir -m 755 /dev/shm/ipcd-12345
