@@ -18,19 +18,17 @@ struct attachment *shm_piece_new(struct ipc_ns *ns)
 	for (uint32_t i = 0; i < ns->att_count; i++)
 		if (!ns->att[i].addr)
 			return &ns->att[i];
-	if (ns->att_count == ns->att_room) {
-		uint32_t room = ns->att_room ? ns->att_room * 2 : PAGE / sizeof(struct attachment);
-		void *p = file_map(room * sizeof(struct attachment), PROT_READ | PROT_WRITE,
-				   MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	if (!ns->att) { /* it never moves: another thread may be reading it */
+		void *p = file_map(ATT_MAX * sizeof(struct attachment), PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 
 		if (!p)
 			return NULL;
-		if (ns->att)
-			memcpy(p, ns->att, ns->att_count * sizeof(struct attachment));
-		/* The old table stays mapped: shm_range_has of another thread may be reading it. */
 		__atomic_store_n(&ns->att, p, __ATOMIC_RELEASE);
-		ns->att_room = room;
+		ns->att_room = ATT_MAX;
 	}
+	if (ns->att_count == ns->att_room)
+		return NULL;
 	__atomic_store_n(&ns->att_count, ns->att_count + 1, __ATOMIC_RELEASE);
 	return &ns->att[ns->att_count - 1];
 }
