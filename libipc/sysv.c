@@ -152,6 +152,7 @@ static int detach(ipc_ns *ns, const void *addr)
 	return r;
 }
 
+/* traced as what it is; after unshare() of another namespace's attachments, in vain */
 #define traced_detach traced_ipc_shmdt
 
 int shmdt(const void *addr)

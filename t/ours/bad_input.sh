@@ -276,7 +276,8 @@ done
 # Whoever removes a directory has it locked for a moment, and may leave it as it is after all.
 fresh
 is "a namespace that somebody has locked for a moment is waited for" "$(perl -e 'my ($users, @run) = @ARGV;
-	open my $f, "+<", $users or die; fcntl $f, 37, pack("s s x4 q q i x4", 1, 0, 0, 0, 0) or die "$!";	# F_OFD_SETLK
+	my $lock = pack "s s x4 q q i x4", 1, 0, 0, 0, 0;
+	open my $f, "+<", $users or die; fcntl $f, 37, $lock or die "$!";	# F_OFD_SETLK
 	my $pid = fork // die; if (!$pid) { exec @run } select undef, undef, undef, 0.3; close $f; wait; print $? >> 8' \
 	"$dir/users" "$IPCRUN" -d "$dir" true 2>&1)" 0
 
