@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# shellcheck shell=bash
+#
+# The frame of the tests of real programs: sourced, not run. A test defines `app`, which runs the program once and
+# judges it, names what it needs, and calls `apps_main "$@"`. That runs `app` in up to three modes:
+#
+#	native		the kernel's calls, in an IPC namespace of its own
+#	ipcrun		each command is started on one named namespace, by "${wrap[@]}"
+#	ipcrun-nosysv	the same, and a seccomp filter answers ENOSYS to the twelve system calls
+#
+# In each the outcome must be the same: `same` compares it with that of the first mode. After each, no object is left.
+#
+# Set by the test before apps_main: needs="PROGRAM:PACKAGE ...". For `app`: $mode, $work (its working directory, empty,
+# one a mode), $dir (one for all modes), wrap. Environment: IPCRUN, IPCCTL, NOSYSV, T_KEEP=1 (keep the directory).
+#
+# Rules: what is started inherits T_APP_DIR, by which cleanup finds it. As root the test goes on as an ordinary user.
+# No wait is unbounded: wait_until gives up after T_WAIT seconds, `bounded` ends a command after T_LIMIT.
+
+set -u
+export LC_ALL=C
+unset IPCD_NAMESPACE IPCD_SOCKET IPCD_LOG IPCD_TIMEOUT FAKEROOTKEY DISPLAY XAUTHORITY
+script=$(realpath "$0")
+here=$(dirname "$script")
+top=${T_TOP:-$(cd "$here/../.." && pwd)}
+IPCRUN=$(realpath -m "${IPCRUN:-$top/build/ipcrun}")
+IPCCTL=$(realpath -m "${IPCCTL:-$top/build/ipcctl}")
+T_WAIT=${T_WAIT:-30}
+T_LIMIT=${T_LIMIT:-120}
+dir=${T_APP_DIR:-}
+needs=
+count=0 failed=0 mode='' counts=''
+
+# ---- TAP ----
+
+ok() {	# STATUS NAME: passes if STATUS is 0
+	count=$((count + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $count - $mode: $2"
+	else
+		echo "not ok $count - $mode: $2"
+		failed=$((failed + 1))
+	fi
+	return "$1"
+}
+
+is() {	# GOT WANT NAME
+	[ "$1" = "$2" ]
+	ok $? "$3" || { echo "#   got '$1', want '$2'"; return 1; }
+}
+
+skip() {
+	count=$((count + 1))
+	echo "ok $count - $mode # SKIP $1"
+}
+
+skip_all() {
+	echo "1..0 # SKIP $1"
+	exit 0
+}
+
+diag() {	# each line of standard input
+	sed 's/^/# /'
+}
+
+same() {	# FILE NAME: it is what the first mode had
+	local first=$dir/outcome.${1##*/}
+
+	[ -s "$1" ] || { ok 1 "$2"; echo "#   $1 is empty"; return 1; }
+	[ -e "$first" ] || cp "$1" "$first"
+	cmp -s "$1" "$first"
+	ok $? "$2" || { diff -a "$first" "$1" | head -n 20 | diag; return 1; }
+}
+
+counted() {	# TEXT: for the line that ends the mode
+	counts=${counts:+$counts, }$1
+}
+
+# ---- processes ----
+
+started() {	# the processes that the test has started, this shell aside; those of another uid cannot be asked
+	local file pid
+
+	for file in /proc/[0-9]*/environ; do
+		pid=${file#/proc/}
+		pid=${pid%/environ}
+		[ "$pid" != $$ ] && [ "$pid" != "$BASHPID" ] &&
+			grep -qszF "T_APP_DIR=$dir" "$file" 2>/dev/null && echo "$pid"
+	done
+	return 0
+}
+
+wait_until() {	# COMMAND...: until it succeeds; 1 if it does not within T_WAIT seconds
+	local end=$((SECONDS + T_WAIT))
+
+	until "$@"; do
+		[ $SECONDS -lt $end ] || return 1
+		sleep 0.02
+	done
+}
+
+gone() {	# PID: nothing, or a zombie
+	[ ! -e "/proc/$1" ] || [ "$(sed 's/.*) \(.\).*/\1/' "/proc/$1/stat" 2>/dev/null)" = Z ]
+}
+
+bounded() {	# COMMAND...: ended after T_LIMIT seconds, with status 124
+	timeout -k 5 "$T_LIMIT" "$@"
+}
+
+run() {	# COMMAND...: in this mode
+	bounded "${wrap[@]}" "$@"
+}
+
+kill_all() {
+	local pids end=$((SECONDS + 10))
+
+	while pids=$(started); [ -n "$pids" ] && [ $SECONDS -lt $end ]; do
+		# shellcheck disable=SC2086
+		kill -9 $pids 2>/dev/null
+		sleep 0.02
+	done
+}
+
+cleanup() {
+	trap '' HUP INT TERM
+	cd /
+	kill_all
+	[ -z "$mode" ] || namespace_remove
+	if [ "${T_KEEP:-}" ]; then
+		echo "# kept: $dir"
+	else
+		rm -rf "$dir"
+	fi
+}
+
+# ---- the start: a directory, an ordinary user, an IPC namespace ----
+
+prepare_directory() {	# MODE...
+	dir=$(mktemp -d "${TMPDIR:-/tmp}/ipcd-app.XXXXXX") || exit 1
+	trap 'rm -rf "$dir"' EXIT	# until the exec
+	trap 'exit 1' HUP INT TERM
+	if [ "${NOSYSV:-}" ]; then
+		cp "$NOSYSV" "$dir/nosysv"
+	else
+		${CC:-cc} -std=gnu11 -O1 -D_GNU_SOURCE -o "$dir/nosysv" "$top/t/lib/nosysv.c" 2>&1 | diag
+	fi
+	export T_APP_DIR=$dir T_TOP=$top IPCRUN IPCCTL HOME=$dir
+	chmod 0755 "$dir"
+}
+
+# A tree that the user cannot read is copied, the test with it.
+copy_tree() {	# COMMAND...: what becomes the user
+	"$@" test -r "$script" && { [ ! -x "$IPCRUN" ] || "$@" test -x "$IPCRUN"; } && return
+	mkdir -p "$dir/tree/build"
+	cp -R "$here" "$dir/tree/apps"
+	[ ! -x "$IPCRUN" ] || cp -P "$IPCRUN" "$IPCCTL" "$(dirname "$IPCRUN")"/*.so* "$dir/tree/build/"
+	script=$dir/tree/apps/${script##*/} IPCRUN=$dir/tree/build/ipcrun IPCCTL=$dir/tree/build/ipcctl
+}
+
+start_over() {	# MODE...: once more, as an ordinary user in an IPC namespace of its own
+	local apart=() user=()
+
+	prepare_directory "$@"
+	if [ "$(id -u)" = 0 ]; then
+		user=(setpriv "--reuid=$(id -u nobody)" "--regid=$(id -g nobody)" --clear-groups)
+		copy_tree "${user[@]}"
+		chown -R "$(id -u nobody):$(id -g nobody)" "$dir"
+		unshare -i true 2>/dev/null && apart=(unshare -i)
+	elif unshare -U --map-current-user -i true 2>/dev/null; then
+		apart=(unshare -U --map-current-user -i)
+	fi
+	cd "$dir" || exit 1
+	exec "${apart[@]}" "${user[@]}" /bin/bash "$script" "$@"
+}
+
+# ---- the modes ----
+
+namespace_remove() {
+	[ "$mode" = native ] || [ ! -d "/dev/shm/ipcd-$(id -u)/$namespace" ] || "$IPCCTL" -n "$namespace" destroy
+}
+
+objects() {	# this mode's objects, one a line
+	if [ "$mode" = native ]; then
+		tail -qn +2 /proc/sysvipc/shm /proc/sysvipc/sem /proc/sysvipc/msg
+	elif [ -d "/dev/shm/ipcd-$(id -u)/$namespace" ]; then
+		"$IPCCTL" -n "$namespace" ls | grep 0x
+	fi
+}
+
+no_objects() {
+	[ -z "$(objects)" ]
+}
+
+# The filter does what it says, or the third mode proves nothing.
+filter_works() {
+	bounded "$dir/nosysv" --check >"$dir/check" 2>&1
+	ok $? "the filter turns all twelve calls into ENOSYS" || { diag <"$dir/check"; return 1; }
+}
+
+enter_mode() {	# 1 if there is nothing to run
+	wrap=() counts=''
+	namespace=t-${script##*/}-$$
+	work=$dir/$mode
+	case $mode in
+	native)
+		[ -r /proc/sysvipc/shm ] || { skip "this machine has no System V IPC"; return 1; }
+		;;
+	*)
+		[ -x "$IPCRUN" ] || { skip "no $IPCRUN"; return 1; }
+		wrap=("$IPCRUN" -n "$namespace" --)
+		[ "$mode" = ipcrun ] || wrap=("$dir/nosysv" "${wrap[@]}")
+		;;
+	esac
+	[ "$mode" != ipcrun-nosysv ] || filter_works || return 1
+	mkdir "$work" && cd "$work" || exit 1
+}
+
+leave_mode() {
+	wait_until no_objects
+	ok $? "no object is left" || objects | diag
+	kill_all
+	namespace_remove
+	cd "$dir" || exit 1
+	rm -rf "$work"
+}
+
+need() {
+	local pair
+
+	for pair in $needs; do
+		command -v "${pair%:*}" >/dev/null ||
+			skip_all "no ${pair%:*} here (Debian: apt-get install ${pair#*:}, or t/deps.sh)"
+	done
+}
+
+apps_main() {	# [MODE...]
+	local began
+
+	PATH=$PATH:/usr/sbin:/sbin
+	[ $# -gt 0 ] || set -- native ipcrun ipcrun-nosysv
+	for mode; do
+		case $mode in
+		native | ipcrun | ipcrun-nosysv) ;;
+		*)
+			echo "usage: ${0##*/} [native | ipcrun | ipcrun-nosysv] ..." >&2
+			exit 2
+			;;
+		esac
+	done
+	need
+	mode=
+	[ "$dir" ] || start_over "$@"
+	trap cleanup EXIT
+	trap 'exit 1' HUP INT TERM
+	cd "$dir" || exit 1
+	for mode; do
+		began=$SECONDS
+		enter_mode || continue
+		app
+		leave_mode
+		echo "# $mode: $counts; $((SECONDS - began)) s"
+	done
+	echo "1..$count"
+	[ $failed = 0 ]
+	exit
+}
