@@ -168,6 +168,8 @@ start_over() {	# MODE...: once more, as an ordinary user in an IPC namespace of 
 	elif unshare -U --map-current-user -i true 2>/dev/null; then
 		apart=(unshare -U --map-current-user -i)
 	fi
+	T_APART=${apart[*]}	# alone in an IPC namespace: then the kernel's objects can be counted
+	export T_APART
 	cd "$dir" || exit 1
 	exec "${apart[@]}" "${user[@]}" /bin/bash "$script" "$@"
 }
@@ -196,6 +198,21 @@ filter_works() {
 	ok $? "the filter turns all twelve calls into ENOSYS" || { diag <"$dir/check"; return 1; }
 }
 
+# The ids that the kernel gives now, one a kind of object; it gives them in turn.
+kernel_ids() {
+	local option
+
+	for option in '-M 1' '-S 1' -Q; do
+		# shellcheck disable=SC2086
+		ipcmk $option | awk '{ print $NF }'
+	done | xargs
+	ipcrm --all
+}
+
+kernel_unused() {	# IDS: what kernel_ids gave before
+	is "$(kernel_ids)" "$(awk '{ print $1 + 1, $2 + 1, $3 + 1 }' <<<"$1")" "the kernel was asked for no object"
+}
+
 enter_mode() {	# 1 if there is nothing to run
 	wrap=() counts=''
 	namespace=t-${script##*/}-$$
@@ -212,11 +229,13 @@ enter_mode() {	# 1 if there is nothing to run
 	esac
 	[ "$mode" != ipcrun-nosysv ] || filter_works || return 1
 	mkdir "$work" && cd "$work" || exit 1
+	[ "$mode" = native ] || [ ! "${T_APART:-}" ] || ids_before=$(kernel_ids)
 }
 
 leave_mode() {
 	wait_until no_objects
 	ok $? "no object is left" || objects | diag
+	[ "$mode" = native ] || [ ! "${T_APART:-}" ] || kernel_unused "$ids_before"
 	kill_all
 	namespace_remove
 	cd "$dir" || exit 1
