@@ -119,6 +119,9 @@ $(B)/model-all.t: Makefile
 	@mkdir -p $(@D)
 	@printf '#!/bin/sh\nexec t/model/model.sh --all\n' > $@ && chmod +x $@
 
+# Real programs, each on the kernel, under ipcrun, and under ipcrun with no System V IPC in the kernel.
+APPS_T := $(patsubst %,t/apps/%.sh,tools postgresql fakeroot buffer x11 php perl python stress-ng debian)
+
 build-tests: all $(TESTS) $(WRAPPERS) $(OWN_T)
 
 check: build-tests $(B)/walk-20000.t ## run the tests
@@ -145,6 +148,9 @@ run-asan:
 
 bench: all $(B)/bench/bench ## measure against the kernel
 	BENCH=$(B)/bench/bench IPCRUN=$(B)/ipcrun bench/run.sh
+
+bench-apps: all ## measure real programs against the kernel
+	IPCRUN=$(abspath $(B)/ipcrun) bench/apps.sh
 
 demo: all ## see it work, in half a minute
 	IPCRUN=$(abspath $(B)/ipcrun) IPCCTL=$(abspath $(B)/ipcctl) t/apps/demo.sh
@@ -189,5 +195,6 @@ help: ## list the targets
 
 -include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(SYSV_OBJ:.o=.d) $(wildcard $(B)/t/*/*.d)
 
-.PHONY: all build-tests check check-all check-asan build-asan run-asan bench demo deps install uninstall clean help
+.PHONY: all build-tests check check-all check-asan build-asan run-asan bench bench-apps demo deps install uninstall \
+	clean help
 .SECONDARY:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# Makes the report of run.sh; plain awk. First file: name and description of each case; second: case, side, ns (or
-# "failed") of each sample. Variables: json, rounds, ms, machine. Exit status 1 if a sample failed.
+# Makes the report of run.sh and apps.sh; plain awk. First file: name and description of each case; second: case, side,
+# time (or "failed") of each sample. Variables: json, rounds, machine; unit (ns), ms, the length of a sample, where it
+# has one. Exit status 1 if a sample failed.
 
 function sort(a, n,    i, j, t)
 {
@@ -85,6 +86,10 @@ function target_time(name, us)
 
 function judge()
 {
+	target_ratio("fakeroot", 1.2)
+	target_ratio("buffer", 0.95)
+	target_ratio("x11perf", 0.95)
+	target_ratio("pgbench", 0.95)
 	target_ratio("semop", 10)
 	target_ratio("semop-undo", 10)
 	target_ratio("msg-64", 5)
@@ -109,8 +114,8 @@ function cells(name, side)
 
 function print_table(    i, name)
 {
-	printf "%s; %d rounds of %d ms; median and range in nanoseconds\n\n", machine, rounds, ms
-	printf "%-40s %10s %21s %10s %21s %7s\n", "case", "kernel ns", "range", "ours ns", "range", "ratio"
+	printf "%s; %d rounds%s; median and range in %s\n\n", machine, rounds, ms ? " of " ms " ms" : "", unit
+	printf "%-40s %10s %21s %10s %21s %7s\n", "case", "kernel", "range", "ours", "range", "ratio"
 	for (i = 1; i <= cases; i++) {
 		name = order[i]
 		if (!(name in seen))
@@ -141,7 +146,8 @@ function json_side(name, side)
 
 function print_json(    i, name, sep)
 {
-	printf "{\"machine\": \"%s\", \"rounds\": %d, \"ms\": %d, \"unit\": \"ns\", \"cases\": [", machine, rounds, ms
+	printf "{\"machine\": \"%s\", \"rounds\": %d, \"ms\": %d, \"unit\": \"%s\", \"cases\": [", machine, rounds, ms,
+		unit
 	for (i = 1; i <= cases; i++) {
 		name = order[i]
 		if (!(name in seen))
@@ -161,6 +167,10 @@ function print_json(    i, name, sep)
 		sep = ","
 	}
 	print "\n]}"
+}
+
+BEGIN {
+	unit = unit ? unit : "ns"
 }
 
 FNR == NR {

@@ -21,7 +21,7 @@ export LC_ALL=C
 unset IPCD_NAMESPACE IPCD_SOCKET IPCD_LOG IPCD_TIMEOUT FAKEROOTKEY DISPLAY XAUTHORITY
 script=$(realpath "$0")
 here=$(dirname "$script")
-top=${T_TOP:-$(cd "$here/../.." && pwd)}
+top=${T_TOP:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}
 IPCRUN=$(realpath -m "${IPCRUN:-$top/build/ipcrun}")
 IPCCTL=$(realpath -m "${IPCCTL:-$top/build/ipcctl}")
 T_WAIT=${T_WAIT:-30}
@@ -150,10 +150,11 @@ prepare_directory() {	# MODE...
 # A tree that the user cannot read is copied, the test with it.
 copy_tree() {	# COMMAND...: what becomes the user
 	"$@" test -r "$script" && { [ ! -x "$IPCRUN" ] || "$@" test -x "$IPCRUN"; } && return
-	mkdir -p "$dir/tree/build"
-	cp -R "$here" "$dir/tree/apps"
+	mkdir -p "$dir/tree/build" "$dir/tree/t"
+	cp -R "$top/t/apps" "$dir/tree/t/"
+	cp -R "$top/bench" "$dir/tree/"
 	[ ! -x "$IPCRUN" ] || cp -P "$IPCRUN" "$IPCCTL" "$(dirname "$IPCRUN")"/*.so* "$dir/tree/build/"
-	script=$dir/tree/apps/${script##*/} IPCRUN=$dir/tree/build/ipcrun IPCCTL=$dir/tree/build/ipcctl
+	script=$dir/tree/${script#"$top"/} IPCRUN=$dir/tree/build/ipcrun IPCCTL=$dir/tree/build/ipcctl
 }
 
 start_over() {	# MODE...: once more, as an ordinary user in an IPC namespace of its own

@@ -10,7 +10,7 @@
 # same, and a seccomp filter answers ENOSYS to the twelve system calls. Clients of the socket need no IPC and run bare.
 #
 # Environment: IPCRUN, IPCCTL (build/ipcrun, build/ipcctl), NOSYSV (a built nosysv; else it is compiled here),
-# PG_BIN (/usr/lib/postgresql/15/bin), T_KEEP=1 (keep the directory with the logs).
+# PG_BIN (/usr/lib/postgresql/15/bin), PG_SEMAPHORES=sysv (it was built to use them: then it must), T_KEEP=1 (keep the directory with the logs).
 #
 # Rules: everything that is started has its working directory below $dir; that is how cleanup finds it. As root the test
 # goes on as an ordinary user, and where possible in an IPC namespace of its own, so that it meets nobody's objects.
@@ -294,6 +294,20 @@ step_settings() {
 		"sysv sysv" "it uses sysv for both"
 }
 
+# Sixteen backends a set, and a seventeenth semaphore that says whose set it is.
+step_semaphores() {
+	local sets
+
+	[ "${PG_SEMAPHORES:-}" = sysv ] || return 0
+	if [ "$mode" = native ]; then
+		sets=$(tail -n +2 /proc/sysvipc/sem | awk '$4 == 17' | wc -l)
+	else
+		sets=$("$IPCCTL" -n "$namespace" ls sem | awk '$5 == 17' | wc -l)
+	fi
+	[ "$sets" -ge 7 ]
+	ok $? "it has the semaphores of 100 connections: $sets sets"
+}
+
 # Where the server's memory comes from, told by the kernel: not by what the wrapper claims.
 step_whose_memory() {
 	local kernels
@@ -428,6 +442,7 @@ run_mode() {
 	server_start
 	ok $? "the server starts" || return
 	step_settings
+	step_semaphores
 	step_whose_memory
 	step_bench
 	step_crash_with_lock_file || return
