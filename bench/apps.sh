@@ -72,7 +72,7 @@ prepare_buffer() {
 }
 
 display_named() {
-	grep -qx '[0-9]*' number || gone $!
+	grep -qx '[0-9][0-9]*' number || gone $!
 }
 
 prepare_x11perf() {
@@ -158,7 +158,7 @@ measure() {
 		for c in "${cases[@]}"; do
 			[ ! -t 2 ] || printf '\r\033[K%s' "round $round of $rounds: $c" >&2
 			for side in $sides; do
-				sample "$c" $side
+				sample "$c" "$side"
 			done
 		done
 		[ "$sides" = 'ours kernel' ] && sides='kernel ours' || sides='ours kernel'

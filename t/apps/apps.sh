@@ -20,6 +20,7 @@ set -u
 export LC_ALL=C
 unset IPCD_NAMESPACE IPCD_SOCKET IPCD_LOG IPCD_TIMEOUT FAKEROOTKEY DISPLAY XAUTHORITY
 script=$(realpath "$0")
+# shellcheck disable=SC2034 # tests use it
 here=$(dirname "$script")
 top=${T_TOP:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}
 IPCRUN=$(realpath -m "${IPCRUN:-$top/build/ipcrun}")
@@ -80,13 +81,11 @@ counted() {	# TEXT: for the line that ends the mode
 started() {	# the processes that the test has started, this shell aside; those of another uid cannot be asked
 	local file pid
 
-	for file in /proc/[0-9]*/environ; do
+	for file in $(grep -lszF "T_APP_DIR=$dir" /proc/[0-9]*/environ); do
 		pid=${file#/proc/}
 		pid=${pid%/environ}
-		[ "$pid" != $$ ] && [ "$pid" != "$BASHPID" ] &&
-			grep -qszF "T_APP_DIR=$dir" "$file" 2>/dev/null && echo "$pid"
+		[ "$pid" = $$ ] || [ "$pid" = $BASHPID ] || [ ! -e "/proc/$pid" ] || echo "$pid"
 	done
-	return 0
 }
 
 wait_until() {	# COMMAND...: until it succeeds; 1 if it does not within T_WAIT seconds
@@ -110,12 +109,17 @@ run() {	# COMMAND...: in this mode
 	bounded "${wrap[@]}" "$@"
 }
 
-kill_all() {
-	local pids end=$((SECONDS + 10))
+kill_all() {	# asked to end first, so that servers can remove their sockets; killed after two seconds
+	local i pids
 
-	while pids=$(started); [ -n "$pids" ] && [ $SECONDS -lt $end ]; do
+	for ((i = 0; i < 200; i++)); do
+		pids=$(started)
+		[ "$pids" ] || return 0
 		# shellcheck disable=SC2086
-		kill -9 $pids 2>/dev/null
+		case $i in
+		0) kill -TERM $pids ;;
+		1??) kill -KILL $pids ;;
+		esac 2>/dev/null
 		sleep 0.02
 	done
 }

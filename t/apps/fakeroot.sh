@@ -35,6 +35,7 @@ by_then() {	# COMMAND...: until it succeeds, within 30 seconds
 	done
 }
 
+# shellcheck disable=SC2317 # by_then calls it
 rounds_above() {	# N
 	[ "$(wc -l <rounds)" -gt "$1" ]
 }

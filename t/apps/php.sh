@@ -26,11 +26,13 @@ ask() {	# TIMES: the page, from a client that has nothing to do with it
 	bounded php -n "$here/web.php" "$port" "$1"
 }
 
+# shellcheck disable=SC2317 # wait_until calls it
 answers() {
-	ask 1 >first 2>said || gone $server
+	ask 1 >first 2>said || gone "$server"
 }
 
 free_port() {
+	# shellcheck disable=SC2016
 	php -nr '$s = stream_socket_server("tcp://127.0.0.1:0"); echo explode(":", stream_socket_get_name($s, 0))[1];'
 }
 
@@ -47,7 +49,7 @@ server_start() {
 		-d opcache.memory_consumption=64 -d opcache.validate_timestamps=0 -d opcache.file_update_protection=0 \
 		-S "127.0.0.1:$port" -t web web/index.php >server 2>&1 &
 	server=$!
-	wait_until answers && ! gone $server
+	wait_until answers && ! gone "$server"
 	ok $? "the web server starts" || { diag <server; diag <said; return 1; }
 }
 

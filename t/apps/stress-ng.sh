@@ -21,13 +21,13 @@ operations() {	# STRESSOR: how many it did
 app() {
 	local s
 
-	run stress-ng --shm-sysv 2 --shm-sysv-ops ${wanted[shm-sysv]} --shm-sysv-bytes 2m \
-		--sem-sysv 2 --sem-sysv-ops ${wanted[sem-sysv]} --sem-sysv-procs 3 \
-		--msg 2 --msg-ops ${wanted[msg]} --verify --metrics --timeout 100 >said 2>&1
+	run stress-ng --shm-sysv 2 --shm-sysv-ops "${wanted[shm-sysv]}" --shm-sysv-bytes 2m \
+		--sem-sysv 2 --sem-sysv-ops "${wanted[sem-sysv]}" --sem-sysv-procs 3 \
+		--msg 2 --msg-ops "${wanted[msg]}" --verify --metrics --timeout 100 >said 2>&1
 	is $? 0 "stress-ng ends well" || diag <said
 	is "$(grep -c -E 'fail:|error:' said)" 0 "it has found no fault" || diag <said
 	for s in shm-sysv sem-sysv msg; do
-		[ "$(operations $s)" -ge ${wanted[$s]} ] 2>/dev/null
+		[ "$(operations $s)" -ge "${wanted[$s]}" ] 2>/dev/null
 		ok $? "$s: ${wanted[$s]} operations" || diag <said
 		counted "$s $(operations $s)"
 	done

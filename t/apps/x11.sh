@@ -7,6 +7,7 @@
 #
 #	x11.sh [native | ipcrun | ipcrun-nosysv] ...		(none named: all three; see apps.sh)
 
+# shellcheck disable=SC2317 # wait_until calls functions
 # shellcheck source=t/apps/apps.sh
 . "$(dirname "$0")/apps.sh"
 needs="Xvfb:xvfb x11perf:x11-apps xwd:x11-apps stdbuf:coreutils perl:perl"
@@ -14,7 +15,7 @@ upper=$((600 * 4096))	# of a screenshot: below is x11perf's label, with the name
 pictures="shmput10 shmput100 shmput500 shmget10 shmget100 shmget500"
 
 display_named() {
-	grep -qx '[0-9]*' number || gone "$server"
+	grep -qx '[0-9][0-9]*' number || gone "$server"
 }
 
 server_start() {
