@@ -86,6 +86,7 @@ fi
 # shellcheck source=t/apps/apps.sh
 . "$(dirname "$0")/apps.sh"
 needs="fakeroot-sysv:fakeroot faked-sysv:fakeroot"
+T_LIMIT=300	# thousands of round trips: seconds, on a busy machine minutes
 files=5000
 kills=60
 export T_SEED=${T_SEED:-$RANDOM}

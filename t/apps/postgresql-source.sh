@@ -56,7 +56,7 @@ build() {
 
 if [ ! -x "$at/install/bin/postgres" ] || [ ! -e "$at/done" ]; then
 	for tool in apt-get dpkg-source gcc make; do
-		command -v $tool >/dev/null || { echo "1..0 # SKIP no $tool here (Debian: t/deps.sh source)"; exit 0; }
+		command -v $tool >/dev/null || { echo "1..0 # SKIP no $tool here (Debian: t/deps.sh)"; exit 0; }
 	done
 	mkdir -p "$at"
 	rm -rf "$at"/postgresql-15-15.*/
