@@ -42,7 +42,7 @@ description() {	# CASE
 	case $1 in
 	fakeroot) echo "fakeroot: chown, chmod, tar; 15,000 files" ;;
 	buffer) echo "buffer: 2 GiB" ;;
-	x11perf) echo "x11perf: 6,600 pictures by MIT-SHM" ;;
+	x11perf) echo "x11perf: 24,000 pictures by MIT-SHM" ;;
 	pgbench) echo "pgbench -S: 8 clients, 80,000 queries" ;;
 	esac
 }
@@ -108,7 +108,7 @@ run_buffer() {
 }
 
 run_x11perf() {
-	DISPLAY=:$(<number) run x11perf -repeat 1 -reps 300 -shmput10 -shmput100 -shmput500 -shmget10 -shmget100 -shmget500
+	DISPLAY=:$(<number) run x11perf -repeat 1 -reps 1000 -shmput10 -shmput100 -shmput500 -shmget10 -shmget100 -shmget500
 }
 
 run_pgbench() {

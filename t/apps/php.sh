@@ -79,8 +79,9 @@ step_opcache() {
 	ok $? "by $workers workers or more" || field pid | sort | uniq -c | diag
 	is "$(field compiled | sort -n | tail -n 1) $(field scripts | tail -n 1)" "9 9" \
 		"the nine files were compiled once, for all of them" || tail -n 3 answers | diag
-	[ "$(field found | sort -n | tail -n 1)" -ge $((9 * requests)) ]
-	ok $? "and found each other time" || tail -n 3 answers | diag
+	# Workers count without a lock, and lose some; one that had it all for itself would see a quarter.
+	[ "$(field found | sort -n | tail -n 1)" -ge $((9 * requests / 2)) ]
+	ok $? "and a worker sees what all have found there" || tail -n 3 answers | diag
 	step_whose_memory
 	counted "$(wc -l <answers) requests, $(field found | sort -n | tail -n 1) hits"
 	{
