@@ -87,6 +87,7 @@ _ipcctl_argument() {	# COMMAND, the kind named last
 	local help words='' kinds=${2:-shm sem msg}
 
 	help=$(_ipcctl_help "$1")
+	! "$_ipcd_ipcctl" --help 2>/dev/null | grep 'write JSON with --json' | grep -qw -- "$1" || help+=' --json'
 	if [[ $cur == -* ]]; then
 		_ipcd_words "$(grep -oE -- '(^|[][ ,|(])--?[A-Za-z][a-z-]*' <<<"$help" | tr -d '][ ,|(')"
 		return

@@ -84,7 +84,7 @@ ids() {
 	ipcctl -n "$name" ls --json "$1" | grep -oE '"id":[0-9]+' | cut -d: -f2 | tr '\n' ' '
 }
 commands=$(ipcctl --help | sed -n 's/^  \([a-z][a-z]*\).*/\1/p' | sort -u | tr '\n' ' ')
-like "ipcctl --help tells commands, which completion asks for" "$commands" '\bdestroy limits .*rm show '
+like "ipcctl --help tells commands, which completion asks for" "$commands" '\bdestroy .*limits .*rm show '
 
 # In a shell of its own; the last word is the one to complete.
 completed() {	# WORD...

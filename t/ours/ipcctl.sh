@@ -100,11 +100,11 @@ check "... and whose undo is pending" shown sem "$s" '^undo +1$' "^  pid $holder
 "${on[@]}" perl -e 'my $s = semget(0x77, 2, 01600) // die; semop($s, pack("s!6", 0, 5, 010000, 1, 2, 010000)) || die; $| = 1;
 	print "$$ $s\n"; sleep 1 while 1' >"$tmp/first" &
 soon test -s "$tmp/first"
-read -r first t <"$tmp/first"
-check "... also of the first semaphore" shown sem "$t" '^undo +2$' "^  pid $first \\(perl\\): semaphore 0 -5 when it ends\$" \
+read -r first first_set <"$tmp/first"
+check "... also of the first semaphore" shown sem "$first_set" '^undo +2$' "^  pid $first \\(perl\\): semaphore 0 -5 when it ends\$" \
 	"^  pid $first \\(perl\\): semaphore 1 -2 when it ends\$"
 kill "$first"
-"${ctl[@]}" rm sem "$t"
+"${ctl[@]}" rm sem "$first_set"
 check "show of a queue says who waits, for what" shown msg "$q" '^messages +0$' '^bytes +0 of 16384$' \
 	"^received by +$holder " "^  pid $r0 \\(perl\\), for $t: receives any message\$" "^  pid $r1 \\(perl\\), for $t: receives type 77\$" \
 	"^  pid $r2 \\(perl\\), for $t: receives the lowest type up to 7\$" "^  pid $r3 \\(perl\\), for $t: receives type other than 5\$"
