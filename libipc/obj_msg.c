@@ -741,6 +741,8 @@ static int send_once(struct frame *f, uint32_t node, uint32_t qbytes, bool lend,
 	}
 	if (nowait)
 		return txn_valid(&t) ? -EAGAIN : 1;
+	if (!area_value(a, M_SHEAD) && wait_spin(f, t.op))
+		return txn_valid(&t), 1;
 	if (ipc_signals != f->signals) /* a handler ran since the call began */
 		return txn_valid(&t), -EINTR;
 	struct request *q = &area_who(a, f->who)->req;
@@ -864,6 +866,7 @@ static void take_message(struct frame *f, struct txn *t, bool performed)
 
 #define JOINED (-4095)
 #define RETRY (-4094)
+#define SPUN (-4093) /* try again: it waited a moment */
 
 static ssize_t found(struct frame *f, struct txn *t, uint32_t node, uint32_t prev)
 {
@@ -920,6 +923,8 @@ static ssize_t receive_once(struct frame *f, int64_t type, enum mode mode)
 		return found(f, &t, node, prev);
 	if (f->flags & IPC_NOWAIT)
 		return txn_valid(&t) ? -ENOMSG : RETRY;
+	if (!area_value(a, M_RHEAD) && wait_spin(f, t.op))
+		return txn_valid(&t), SPUN;
 	if (ipc_signals != f->signals)
 		return txn_valid(&t), -EINTR;
 	struct request *q = &area_who(a, f->who)->req;
@@ -987,7 +992,7 @@ static ssize_t receive_slow(struct ipc_ns *ns, int who, struct obj *o, int id, v
 				n = receive_once(&f, wanted, mode);
 			if (n == RETRY)
 				gate_lost(&gate, &o->area, f.who);
-		} while (n == RETRY);
+		} while (n == RETRY || n == SPUN);
 		gate_done(&gate, &o->area, f.who);
 		if (n == JOINED) {
 			n = wait_sleep(&f, NULL);

@@ -676,6 +676,10 @@ static int operate_slow(struct ipc_ns *ns, int who, struct obj *o, struct sem_re
 			run_cascade(ns, who, o);
 			return 0;
 		}
+		if (!anybody_waits(a) && wait_spin(&f, t.op)) {
+			txn_valid(&t);
+			continue;
+		}
 		t.entry = t.desc->entry;
 		t.room = DESC_INLINE;
 		if (ipc_signals != signals) { /* a handler ran since the call began */

@@ -4,13 +4,14 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "slot.h"
 #include "wait.h"
 
-#define SPINS 40 /* a microsecond or two: what handing a unit over between two running processes takes */
+#define SPINS 200 /* 3 to 10 microseconds: a few round trips between processors, and less than a sleep costs */
 
 __thread struct frame *ipc_frame;
 __thread uint32_t ipc_signals;
@@ -46,6 +47,33 @@ void list_remove(struct txn *t, uint32_t head, uint32_t tail, uint32_t who)
 
 	txn_set(t, prev ? REQ_NEXT(t->area, prev) : head, next);
 	txn_set(t, next ? REQ_PREV(t->area, next) : tail, prev);
+}
+
+/* Where there is one processor only, nothing comes while we look. */
+static uint32_t spins(void)
+{
+	static _Atomic int32_t known = -1;
+	int32_t n = atomic_load_explicit(&known, memory_order_relaxed);
+	cpu_set_t set;
+
+	if (n < 0) {
+		n = sched_getaffinity(0, sizeof set, &set) || CPU_COUNT(&set) > 1 ? SPINS : 0;
+		atomic_store_explicit(&known, n, memory_order_relaxed);
+	}
+	return (uint32_t)n;
+}
+
+bool wait_spin(struct frame *f, uint64_t x)
+{
+	uint32_t most = spins();
+
+	while (f->spun < most) {
+		f->spun++;
+		if (atomic_load_explicit(&f->obj->area.head->op, memory_order_acquire) != x)
+			return true;
+		__builtin_ia32_pause();
+	}
+	return false;
 }
 
 void wait_join(struct frame *f, struct txn *t)
@@ -209,8 +237,6 @@ int wait_sleep(struct frame *f, const struct timespec *deadline)
 	struct timespec length;
 	int reason = 0;
 
-	for (int i = 0; i < SPINS && waits(f); i++)
-		__builtin_ia32_pause();
 	if (waits(f)) {
 		note_since(f, req);
 		if (wait_hook)

@@ -29,6 +29,7 @@ struct frame {
 	/* What to look for once a second: owners that died, wake-ups that were lost. */
 	void (*look)(struct frame *f);
 	uint32_t signals; /* ipc_signals when the call began */
+	uint32_t spun;    /* looks of wait_spin */
 	void *msg;
 	uint64_t size;
 	int64_t type;
@@ -80,6 +81,12 @@ static inline bool list_sound(const struct area *a, uint32_t who, uint32_t befor
 	       area_value(a, REQ_PREV(a, who)) == before;
 }
 #define LIST_DAMAGED WHO_MAX /* in place of a member */
+
+/*
+ * Before a call joins a list in which nobody waits: what it waits for may come in the next moment, from another
+ * processor, and then neither of the two needs the kernel. True: op has moved from x, look again. False: sleep.
+ */
+bool wait_spin(struct frame *f, uint64_t x);
 
 /* Entries of a join; sets f->waiting. */
 void wait_join(struct frame *f, struct txn *t);

@@ -85,7 +85,7 @@ allowed='__ctype_b_loc|__cxa_finalize|__errno_location|__gmon_start__|__isoc(99|
 __sigsetjmp|__stack_chk_fail|__tls_get_addr|__environ|environ|_ITM_.*|__pthread_.*|pthread_.*|mem(cpy|move|set|cmp|chr)
 __(memcpy|memset|memmove|sn?printf|vsnprintf|fprintf|vfprintf|printf|dprintf|strcpy|strcat)_chk|str.*|v?sn?printf|v?fprintf
 v?dprintf|free|realloc|fwrite|fputs|fputc|puts|putc|stderr|stdout|fflush|sscanf|qsort|bsearch|abort|getenv|setenv|unsetenv|dl[a-z_]*
-sig(addset|emptyset|fillset|delset|ismember)|sched_yield|sysconf|sigpending|getrlimit(64)?|gettid|process_vm_readv|secure_getenv|gettimeofday|localtime_r|usleep|sleep
+sig(addset|emptyset|fillset|delset|ismember)|sched_yield|sched_getaffinity|__sched_cpucount|sysconf|sigpending|getrlimit(64)?|gettid|process_vm_readv|secure_getenv|gettimeofday|localtime_r|usleep|sleep
 fdopendir|readdir(64)?|closedir|a?(sin|cos|tan)h?|atan2|exp|log|log2|log10|pow|sqrt|fmod|trunc|floor|ceil'
 asked=$(nm -D --undefined-only "$library" | sed 's/@.*//; s/.* //' | grep -v '^__asan_\|^__ubsan_' |
 	grep -vxE "$(echo "$allowed" | tr '\n' '|')" | tr '\n' ' ')
