@@ -81,26 +81,38 @@ static int say(const struct store *s, int error, const char *what)
 	return -error;
 }
 
-/* The descriptors that the connection opened: those of its files under /proc/self/fd are not asked, fstat decides. */
-static void note_fds(struct store *s)
-{
-	static const char *const suffix[] = { "", "-wal", "-shm" };
-	int n = 0;
+/* The descriptors that SQLite opens while it connects are noted. */
+static __thread struct store *connecting;
 
-	memset(s->fds, 0, sizeof s->fds);
+static void forget_fds(struct store *s)
+{
 	for (int i = 0; i < FDS; i++)
 		s->fds[i].fd = -1;
-	for (int k = 0; k < 3; k++) {
-		char path[500];
-		struct stat st, have;
+}
 
-		snprintf(path, sizeof path, "%s%s", s->path, suffix[k]);
-		if (stat(path, &st))
-			continue;
-		for (int fd = 3; fd < 1024 && n < FDS; fd++)
-			if (!fstat(fd, &have) && have.st_dev == st.st_dev && have.st_ino == st.st_ino)
-				s->fds[n++] = (struct fd_id){ fd, st.st_dev, st.st_ino };
-	}
+static void note_fd(struct store *s, int fd)
+{
+	struct stat st;
+	int i = 0;
+
+	while (i < FDS && s->fds[i].fd >= 0 && s->fds[i].fd != fd)
+		i++;
+	if (i < FDS && fd > 2 && !fstat(fd, &st))
+		s->fds[i] = (struct fd_id){ fd, st.st_dev, st.st_ino };
+}
+
+static void forget_fd(struct store *s, int fd)
+{
+	int last = 0;
+
+	while (last < FDS && s->fds[last].fd >= 0)
+		last++;
+	for (int i = 0; i < last; i++)
+		if (s->fds[i].fd == fd) {
+			s->fds[i] = s->fds[last - 1];
+			s->fds[last - 1].fd = -1;
+			return;
+		}
 }
 
 static int fds_are_ours(const struct store *s)
@@ -131,8 +143,19 @@ static int is_ours(const struct store *s, int fd)
 	return 0;
 }
 
+static int guarded_open(const char *path, int flags, int mode)
+{
+	int fd = open(path, flags, mode);
+
+	if (fd >= 0 && connecting)
+		note_fd(connecting, fd);
+	return fd;
+}
+
 static int guarded_close(int fd)
 {
+	if (connecting)
+		forget_fd(connecting, fd);
 	return abandoning && !is_ours(abandoning, fd) ? 0 : close(fd);
 }
 
@@ -182,6 +205,7 @@ static void guard_calls(void)
 	ours.zName = VFS_NAME;
 	ours.xSleep = short_sleep;
 	sqlite3_vfs_register(&ours, 0);
+	vfs->xSetSystemCall(vfs, "open", (sqlite3_syscall_ptr)(void *)guarded_open);
 	vfs->xSetSystemCall(vfs, "close", (sqlite3_syscall_ptr)guarded_close);
 	vfs->xSetSystemCall(vfs, "fcntl", (sqlite3_syscall_ptr)(void *)guarded_fcntl);
 }
@@ -283,7 +307,7 @@ static int move_aside(struct store *s)
 	return 0;
 }
 
-static int store_connect(struct store *s, int may_move)
+static int connect_or_move(struct store *s, int may_move)
 {
 	int e = connect_file(s);
 
@@ -303,8 +327,18 @@ static int store_connect(struct store *s, int may_move)
 		disconnect(s);
 		return e;
 	}
-	note_fds(s);
 	return 0;
+}
+
+static int store_connect(struct store *s, int may_move)
+{
+	int e;
+
+	forget_fds(s);
+	connecting = s;
+	e = connect_or_move(s, may_move);
+	connecting = NULL;
+	return e;
 }
 
 void store_free(struct store *s)
