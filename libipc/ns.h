@@ -185,7 +185,8 @@ static inline bool object_current(struct ipc_ns *ns, const struct obj *o)
 static inline bool object_ready(struct ipc_ns *ns, const struct obj *o, int id, uint32_t want)
 {
 	return atomic_load_explicit(&o->opened, memory_order_acquire) == (uint32_t)id + 1 && o->tag == ns->tag &&
-	       atomic_load_explicit(ns->wiped, memory_order_relaxed) && o->seen_creds == atomic_load_explicit(&creds_generation, memory_order_relaxed) && (o->granted & want);
+	       atomic_load_explicit(ns->wiped, memory_order_relaxed) &&
+	       o->seen_creds == atomic_load_explicit(&creds_generation, memory_order_relaxed) && (o->granted & want);
 }
 
 /* The object, mapped, with memory under this thread's who block; 0 or -errno. */
