@@ -42,7 +42,7 @@ step_perf() {
 }
 
 has_drawn() {
-	grep -q ' reps ' drawn || gone "$client"
+	grep -qs ' reps ' drawn || gone "$client"
 }
 
 # A client that has drawn and sleeps; its picture stays meanwhile. It is killed, which leaves its segment behind.
