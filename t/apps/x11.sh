@@ -45,13 +45,22 @@ has_drawn() {
 	grep -qs ' reps ' drawn || gone "$client"
 }
 
-# A client that has drawn and sleeps; its picture stays meanwhile. It is killed, which leaves its segment behind.
+# Two screenshots after each other are the same.
+is_still() {	# NAME
+	run xwd -root -silent >"$1.next" 2>said || return
+	cmp -s "$1.next" "$1" && return
+	mv "$1.next" "$1"
+	return 1
+}
+
+# A client that has drawn, and sleeps as soon as the last of it is on the screen; its picture stays meanwhile. It is
+# killed, which leaves its segment behind.
 screenshot() {	# NAME
 	run stdbuf -oL x11perf -repeat 2 -pause 1000 -reps 50 "-$1" >drawn 2>&1 &
 	client=$!
 	wait_until has_drawn && ! gone $client
 	ok $? "$1: a client has drawn" || diag <drawn
-	run xwd -root -silent >"$1" 2>said
+	wait_until is_still "$1"
 	ok $? "$1: xwd makes a screenshot" || diag <said
 }
 
