@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Closing, opening and respecting the gate of an area. See gate.h. */
+#include <errno.h>
 #include <time.h>
 
 #include "gate.h"
@@ -39,11 +40,13 @@ void gate_done(struct gate *g, struct area *a, uint32_t who)
 void gate_wait(const struct gate *g, struct area *a, uint32_t who)
 {
 	uint64_t was = area_get(a, g->cell);
+	int saved = errno;
 
 	for (int i = 0; i < POLITE; i++) {
 		if (!(area_value(a, g->flags) & GATE_CLOSED) || area_get(a, g->cell) != was)
 			return;
 		nanosleep(&(struct timespec){ .tv_nsec = MOMENT_NS }, NULL);
+		errno = saved;
 	}
 	set(g, a, who, VALUE(was), false);
 }

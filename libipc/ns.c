@@ -55,6 +55,7 @@ static void quiet(struct cold *c)
 {
 	sigset_t all;
 
+	c->error = errno;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &c->mask);
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &c->cancel);
@@ -64,6 +65,7 @@ static void loud(const struct cold *c)
 {
 	pthread_setcancelstate(c->cancel, NULL);
 	pthread_sigmask(SIG_SETMASK, &c->mask, NULL);
+	errno = c->error;
 }
 
 void cold_enter(struct ipc_ns *ns, struct cold *c)
@@ -127,7 +129,7 @@ static void fork_parent(void)
 {
 	struct cold c = fork_cold;
 
-	int n = 0;
+	int n = 0, saved = errno; /* of a fork that failed */
 
 	memset(ipc_thread.born, 0, sizeof ipc_thread.born);
 	for (struct ipc_ns *ns = ns_list; ns; ns = ns->next) {
@@ -138,6 +140,7 @@ static void fork_parent(void)
 	}
 	pthread_mutex_unlock(&list_lock);
 	loud(&c);
+	errno = saved;
 }
 
 /* The child may die before its first instruction: what it leaves is to bear its own pid from now on. */

@@ -100,7 +100,7 @@ struct thread {
 };
 extern __thread struct thread ipc_thread __attribute__((tls_model("initial-exec")));
 
-struct cold { sigset_t mask; int cancel; };
+struct cold { sigset_t mask; int cancel, error; /* errno */ };
 void cold_enter(struct ipc_ns *ns, struct cold *c);
 void cold_leave(struct ipc_ns *ns, struct cold *c);
 

@@ -125,6 +125,7 @@ void slot_reap(struct ipc_ns *ns, int who, uint32_t tag)
 {
 	struct slot_row *s = &ns->slots->row[SLOT_OF(tag)];
 	uint64_t word = atomic_load(&s->word);
+	int saved = errno;
 
 	if (!still(ns, tag) || WORD_STATE(word) == SLOT_FREE)
 		return;
@@ -133,6 +134,7 @@ void slot_reap(struct ipc_ns *ns, int who, uint32_t tag)
 	finish_making(ns, tag);
 	free_whos(ns, tag);
 	atomic_compare_exchange_strong(&s->word, &word, WORD(SLOT_FREE, WORD_GEN(word) + 1, 0));
+	errno = saved;
 }
 
 bool slots_sweep(struct ipc_ns *ns, int who)

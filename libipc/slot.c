@@ -82,7 +82,7 @@ static bool slot_locked(struct ipc_ns *ns, uint32_t slot)
 	return r || l.l_type != F_UNLCK;
 }
 
-enum slot_life slot_life_slow(struct ipc_ns *ns, uint32_t tag)
+static enum slot_life ask(struct ipc_ns *ns, uint32_t tag)
 {
 	uint32_t slot = SLOT_OF(tag);
 	struct slot_row *r = &ns->slots->row[slot];
@@ -104,6 +104,15 @@ enum slot_life slot_life_slow(struct ipc_ns *ns, uint32_t tag)
 	if (start && known && start != known)
 		return LIFE_DEAD;
 	return slot_locked(ns, slot) ? LIFE_ALIVE : LIFE_EXECED;
+}
+
+enum slot_life slot_life_slow(struct ipc_ns *ns, uint32_t tag)
+{
+	int saved = errno;
+	enum slot_life life = ask(ns, tag);
+
+	errno = saved;
+	return life;
 }
 
 uint32_t slot_tag(struct ipc_ns *ns)

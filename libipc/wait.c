@@ -235,7 +235,7 @@ int wait_sleep(struct frame *f, const struct timespec *deadline)
 {
 	struct request *req = &area_who(&f->obj->area, f->who)->req;
 	struct timespec length;
-	int reason = 0;
+	int reason = 0, saved = errno;
 
 	if (waits(f)) {
 		note_since(f, req);
@@ -259,5 +259,6 @@ int wait_sleep(struct frame *f, const struct timespec *deadline)
 	atomic_store(&req->sleeping, 0);
 	wait_settle(f, reason ? reason : EINTR);
 	ipc_frame = NULL;
+	errno = saved;
 	return f->result;
 }

@@ -39,6 +39,7 @@ ok() {	# STATUS NAME: passes if STATUS is 0
 		echo "ok $count - $mode: $2"
 	else
 		echo "not ok $count - $mode: $2"
+		echo "# failed: $mode: $2, in $0" >&2
 		failed=$((failed + 1))
 	fi
 	return "$1"
@@ -46,7 +47,7 @@ ok() {	# STATUS NAME: passes if STATUS is 0
 
 is() {	# GOT WANT NAME
 	[ "$1" = "$2" ]
-	ok $? "$3" || { echo "#   got '$1', want '$2'"; return 1; }
+	ok $? "$3" || { echo "#   got '$1', want '$2'" >&2; return 1; }
 }
 
 skip() {
@@ -60,7 +61,7 @@ skip_all() {
 }
 
 diag() {	# each line of standard input
-	sed 's/^/# /'
+	sed 's/^/# /' >&2
 }
 
 same() {	# FILE NAME: it is what the first mode had
