@@ -77,8 +77,11 @@ static void hold(struct held *h)
 
 static void release(struct held *h)
 {
+	int saved = errno; /* of the call */
+
 	while (h->n--)
 		cold_leave(h->ns[h->n], &h->cold[h->n]);
+	errno = saved;
 }
 
 static void gone(struct held *h, const void *addr, size_t length)
