@@ -141,6 +141,7 @@ void wait_interrupt(void)
 	struct frame *f = ipc_frame;
 
 	ipc_signals++;
+	txn_interrupt();
 	if (!f)
 		return;
 	wait_settle(f, EINTR);
