@@ -381,7 +381,8 @@ static int fill_begin(int who, uint32_t tag, struct obj *o, uint32_t class, uint
 			continue;
 		}
 		set_filling(a, (uint32_t)who, tag, *node);
-		if (area_value(a, cell) == *node && !lent(a, *node)) /* no handler has sent it in between */
+		/* Has no handler sent it in between, or made and taken off a mark of its own, and this one with it? */
+		if (filling(a, (uint32_t)who, tag) == *node && area_value(a, cell) == *node && !lent(a, *node))
 			return 0;
 		set_filling(a, (uint32_t)who, tag, 0);
 	}
