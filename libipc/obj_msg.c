@@ -701,7 +701,7 @@ static void look(struct frame *f)
 		msg_queue_close(f->ns, (int)f->who, f->obj);
 	else
 		set_flag(f->ns, (int)f->who, f->obj, M_MORE, false);
-	wait_lost(f, area_value(&f->obj->area, M_FLAGS) & M_REMOVED);
+	wait_lost(f, area_value(&f->area, M_FLAGS) & M_REMOVED);
 }
 
 /* ---- sending ---- */
@@ -721,7 +721,7 @@ static void take_back(struct frame *f, struct txn *t, bool performed)
 /* Try to send the filled node, once; lend: it is a spare. 0 sent, 1 try again, 2 joined the senders, else -errno. */
 static int send_once(struct frame *f, uint32_t node, uint32_t qbytes, bool lend, bool nowait)
 {
-	struct area *a = &f->obj->area;
+	struct area *a = &f->area;
 	uint32_t size = (uint32_t)f->size, class = class_of(size);
 	struct txn t;
 
@@ -779,7 +779,8 @@ static inline bool send_shortest(struct ipc_ns *ns, struct obj *o, uint32_t node
 static int send_slow(struct ipc_ns *ns, int who, struct obj *o, int id, uint32_t node, uint32_t outer, uint32_t signals,
 		     int flags)
 {
-	struct frame f = { .ns = ns, .kind = KIND_MSG, .obj = o, .who = (uint32_t)who, .look = look, .take = take_back,
+	struct frame f = { .ns = ns, .kind = KIND_MSG, .obj = o, .area = o->area, .opened = (uint32_t)id + 1,
+			   .who = (uint32_t)who, .look = look, .take = take_back,
 			   .size = node_at(&o->area, node)->size, .signals = signals };
 	struct area *a = &o->area;
 	uint32_t qbytes;
@@ -910,7 +911,7 @@ static ssize_t found(struct frame *f, struct txn *t, uint32_t node, uint32_t pre
 
 static ssize_t receive_once(struct frame *f, int64_t type, enum mode mode)
 {
-	struct area *a = &f->obj->area;
+	struct area *a = &f->area;
 	uint32_t node, prev = 0;
 	struct txn t;
 
@@ -976,8 +977,8 @@ static ssize_t receive_slow(struct ipc_ns *ns, int who, struct obj *o, int id, v
 	struct gate gate = msg_gate;
 
 	for (;;) {
-		struct frame f = { .ns = ns, .kind = KIND_MSG, .obj = o, .who = (uint32_t)who, .look = look,
-				   .take = take_message, .msg = msg, .size = size, .type = type, .flags = flags,
+		struct frame f = { .ns = ns, .kind = KIND_MSG, .obj = o, .area = o->area, .opened = (uint32_t)id + 1,
+				   .who = (uint32_t)who, .look = look, .take = take_message, .msg = msg, .size = size, .type = type, .flags = flags,
 				   .signals = signals };
 		int64_t wanted = type;
 		enum mode mode = find_mode(&wanted, flags);

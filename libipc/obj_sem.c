@@ -606,7 +606,7 @@ static void look(struct frame *f)
 		txn_begin(&t, &f->obj->area, f->who);
 	while (!settled(f->ns, (int)f->who, f->obj, &t));
 	txn_valid(&t);
-	wait_lost(f, area_value(&f->obj->area, S_FLAGS) & S_REMOVED);
+	wait_lost(f, area_value(&f->area, S_FLAGS) & S_REMOVED);
 }
 
 static void fill_request(struct obj *o, uint32_t who, const struct sem_req *r)
@@ -634,8 +634,9 @@ static int join(struct frame *f, struct txn *t, const struct sem_req *r)
 static int operate_slow(struct ipc_ns *ns, int who, struct obj *o, struct sem_req *r, uint32_t signals,
 			const struct timespec *deadline)
 {
-	struct frame f = { .ns = ns, .kind = KIND_SEM, .obj = o, .who = (uint32_t)who, .look = look };
-	struct area *a = &o->area;
+	struct frame f = { .ns = ns, .kind = KIND_SEM, .obj = o, .area = o->area, .opened = atomic_load(&o->opened),
+			   .who = (uint32_t)who, .look = look };
+	struct area *a = &f.area;
 	bool big = r->nsops > 6;
 	struct gate gate = sem_gate;
 	struct txn t;
