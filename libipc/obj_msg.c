@@ -761,12 +761,12 @@ static int send_once(struct frame *f, uint32_t node, uint32_t qbytes, bool lend,
  * The shortest way: to an empty queue that nobody waits at, the node that was there last, by the process that sent last
  * in this second. Then only the hot word changes.
  */
-static inline bool send_shortest(struct ipc_ns *ns, struct obj *o, uint32_t node, uint32_t size)
+static inline bool send_shortest(struct ipc_ns *ns, struct obj *o, int id, uint32_t node, uint32_t size)
 {
-	struct area *a = &o->area;
+	struct area own = o->area, *a = &own;
 	uint64_t x = atomic_load(&a->head->op), h = atomic_load(&a->head->hot);
 
-	if (WHO(x) || QNUM(h) || size > o->size || !o->size || !object_current(ns, o))
+	if (WHO(x) || QNUM(h) || size > o->size || !o->size || !object_same(o, id) || !object_current(ns, o))
 		return false;
 	if (area_value(a, M_FLAGS) | area_value(a, M_RHEAD) | area_value(a, M_SHEAD))
 		return false;
@@ -822,7 +822,7 @@ int msg_queue_send(struct ipc_ns *ns, int who, struct obj *o, int id, int64_t ty
 	n->class = (uint16_t)class_of(size);
 	n->owner = (uint16_t)who;
 	memcpy(n->text, text, size);
-	if (!outer && send_shortest(ns, o, node, size)) {
+	if (!outer && send_shortest(ns, o, id, node, size)) {
 		set_filling(&o->area, (uint32_t)who, ns->tag, 0);
 		return 0;
 	}
@@ -941,10 +941,10 @@ static ssize_t receive_once(struct frame *f, int64_t type, enum mode mode)
 }
 
 /* The shortest way: the only message, of a lent node, by the process that received last in this second. */
-static inline ssize_t receive_shortest(struct ipc_ns *ns, struct obj *o, void *msg, uint64_t size, int64_t type,
+static inline ssize_t receive_shortest(struct ipc_ns *ns, struct obj *o, int id, void *msg, uint64_t size, int64_t type,
 				       int flags)
 {
-	struct area *a = &o->area;
+	struct area own = o->area, *a = &own;
 	uint64_t x = atomic_load(&a->head->op), h = atomic_load(&a->head->hot);
 	uint32_t node = area_value(a, M_HEAD), bytes = CBYTES(h);
 	enum mode mode = find_mode(&type, flags);
@@ -953,7 +953,7 @@ static inline ssize_t receive_shortest(struct ipc_ns *ns, struct obj *o, void *m
 	int64_t have;
 
 	if (WHO(x) || h >> 32 != (LENT | MESSAGE) >> 32 || bytes > size || !text_valid(node, bytes) || !msg ||
-	    !object_current(ns, o))
+	    !object_same(o, id) || !object_current(ns, o))
 		return RETRY;
 	if (area_value(a, M_FLAGS) | area_value(a, M_RHEAD) | area_value(a, M_SHEAD))
 		return RETRY;
@@ -1014,7 +1014,7 @@ static ssize_t receive_slow(struct ipc_ns *ns, int who, struct obj *o, int id, v
 ssize_t msg_queue_receive(struct ipc_ns *ns, int who, struct obj *o, int id, void *msg, uint64_t size, int64_t type,
 			  int flags)
 {
-	ssize_t n = receive_shortest(ns, o, msg, size, type, flags);
+	ssize_t n = receive_shortest(ns, o, id, msg, size, type, flags);
 
 	return n == RETRY ? receive_slow(ns, who, o, id, msg, size, type, flags) : n;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A call that is interrupted twice: by a handler that is itself left by longjmp out of a second one, in the middle of
- * what it has published; and by a handler that has come and gone before the second. Single-stepped, as in t/lib/step.h.
+ * what it has published; and by a handler that has come and gone before the second; or once, by a handler that gives the place of its object to a new one. Single-stepped, as in t/lib/step.h.
  */
 #include <setjmp.h>
 
@@ -16,7 +16,7 @@ struct message { long mtype; unsigned char text[TEXT]; };
 
 static int queue, set;
 static sigjmp_buf back;
-static struct { volatile uint32_t who, tag; } *nest; /* the victim's */
+static struct { volatile uint32_t who, tag; volatile int made; } *nest; /* the victim's */
 
 static int put(long type)
 {
@@ -66,6 +66,23 @@ static void jump(int sig)
 	(void)sig;
 	step_sh->jumped = 1;
 	siglongjmp(back, 1);
+}
+
+static void make_anew(int sig)
+{
+	int n;
+
+	(void)sig;
+	ipc_semctl(step_ns, set, 0, IPC_RMID);
+	for (;;) {
+		n = ipc_semget(step_ns, IPC_PRIVATE, 3, 0600);
+		if (n < 0 || ID_INDEX(n) == ID_INDEX(set))
+			break;
+		ipc_semctl(step_ns, n, 0, IPC_RMID);
+	}
+	ipc_semctl(step_ns, n, 1, SETVAL, 5);
+	ipc_semctl(step_ns, n, 2, SETVAL, 5);
+	nest->made = n;
 }
 
 static void take_both(void)
@@ -223,6 +240,37 @@ static void jumps(void)
 	   bad);
 }
 
+/* The handler removes the set, and makes another that looks the same in its place: it stays as it was made. */
+static void removals(void)
+{
+	int bad = 0, rounds = 0;
+	long every = step_every(20);
+
+	for (long k = random() % every;; k += every) {
+		long i;
+		int a, b;
+
+		set = ipc_semget(step_ns, IPC_PRIVATE, 3, 0600);
+		ipc_semctl(step_ns, set, 1, SETVAL, 5);
+		ipc_semctl(step_ns, set, 2, SETVAL, 5);
+		nest->made = -1;
+		begin(take_both, make_anew, jump);
+		for (i = 0; i < k && one(0); i++)
+			;
+		finish(i < k ? 0 : SIGUSR1);
+		if (i < k)
+			break;
+		rounds++;
+		a = ipc_semctl(step_ns, nest->made, 1, GETVAL);
+		b = ipc_semctl(step_ns, nest->made, 2, GETVAL);
+		if (!step_sh->done || a != 5 || b != 5)
+			if (bad++ < 3)
+				diag("step %ld: result %ld, values %d and %d", k, step_sh->result, a, b);
+		ipc_semctl(step_ns, nest->made, 0, IPC_RMID);
+	}
+	ok(rounds > 10 && !bad, "a handler that makes a new set in the place of the old one (%d rounds, %d bad)", rounds, bad);
+}
+
 int main(void)
 {
 	step_open();
@@ -231,6 +279,7 @@ int main(void)
 	queue = ipc_msgget(step_ns, IPC_PRIVATE, 0600);
 	jumps();
 	marks();
+	removals();
 	ipc_close(step_ns);
 	step_remove_dir();
 	return done_testing();
