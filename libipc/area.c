@@ -2,6 +2,20 @@
 /* Publish and help: the commit of an operation, and its completion by anybody. See area.h and doc/protocol.md. */
 #include "area.h"
 
+/* What a frame of this thread is publishing; NULL once it has, or a handler's wrapper has taken it. */
+static __thread struct {
+	struct area *volatile area;
+	uint32_t who;
+} publishing __attribute__((tls_model("initial-exec")));
+
+static inline void set_publishing(struct area *a, uint32_t who)
+{
+	publishing.who = who;
+	atomic_signal_fence(memory_order_seq_cst);
+	publishing.area = a;
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
 /* The list of a descriptor: inline, or in the owner's staging area. Bounded by what the area can hold. */
 static const struct entry *desc_entries(const struct area *a, uint32_t who, uint32_t count)
 {
@@ -92,9 +106,24 @@ bool txn_commit(struct txn *t)
 	}
 	t->desc->hot = t->hot_new;
 	atomic_store_explicit(&t->desc->count, t->count | flags, memory_order_release);
+	set_publishing(t->area, t->who);
 	won = !t->too_long && atomic_compare_exchange_strong(&t->area->head->op, &x, mine);
 	not_begun(t->desc);
 	if (won)
 		complete(t->area, mine, t->entry, t->count, t->hot, t->hot_new);
+	publishing.area = NULL;
 	return won;
+}
+
+void txn_interrupt(void)
+{
+	struct area *a = publishing.area;
+	uint32_t who = publishing.who;
+
+	if (!a)
+		return;
+	publishing.area = NULL;
+	area_idle(a);
+	if (atomic_load_explicit(&area_who(a, who)->desc.begun, memory_order_relaxed))
+		area_abort_begun(a, who);
 }

@@ -269,4 +269,10 @@ static inline bool txn_valid(struct txn *t)
 
 bool txn_commit(struct txn *t);
 
+/*
+ * For signal handlers' wrappers: what this thread has published is completed, and what it is about to publish fails, so
+ * that no frame below goes on writing the descriptor while it is published, however the handler ends.
+ */
+void txn_interrupt(void);
+
 #endif

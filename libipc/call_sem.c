@@ -113,7 +113,7 @@ static int operate(struct ipc_ns *ns, int id, struct sembuf *sops, size_t nsops,
 		return e;
 	if (timeout)
 		add_deadline(timeout, &deadline);
-	return sem_set_operate(ns, who, o, sops, (uint32_t)nsops, timeout ? &deadline : NULL);
+	return sem_set_operate(ns, who, o, id, sops, (uint32_t)nsops, timeout ? &deadline : NULL);
 }
 
 /* What most calls are: one operation on a set that this process has used before. */
@@ -123,7 +123,7 @@ static inline bool operate_shortest(struct ipc_ns *ns, int id, const struct semb
 	struct obj *o = &ns->obj[KIND_SEM][ID_INDEX(id)];
 
 	return nsops == 1 && id >= 0 && !call_bad_pointer(sops, sizeof *sops) && object_ready(ns, o, id, MAY_ALTER) &&
-	       sem_set_shortest(ns, o, *sops, now);
+	       sem_set_shortest(ns, o, id, *sops, now);
 }
 
 int ipc_semop(ipc_ns *ns, int id, struct sembuf *sops, size_t nsops)

@@ -43,10 +43,12 @@ static void wrapper(int sig, siginfo_t *info, void *context)
 
 	wait_interrupt();
 	errno = saved;
+	ipc_handling++;
 	if (atomic_load(&table[sig].siginfo))
 		((void (*)(int, siginfo_t *, void *))handler)(sig, info, context);
 	else
 		((void (*)(int))handler)(sig);
+	ipc_handling--;
 }
 
 static bool is_wrapper(const struct sigaction *a)

@@ -178,6 +178,12 @@ static inline bool object_current(struct ipc_ns *ns, const struct obj *o)
 	       atomic_load_explicit(&ns->reg.head->op, memory_order_acquire);
 }
 
+/* Is it still that object? A handler, or another thread, may have given its place to a new one. */
+static inline bool object_same(const struct obj *o, int id)
+{
+	return atomic_load_explicit(&o->opened, memory_order_acquire) == (uint32_t)id + 1;
+}
+
 /*
  * May this process act on what it has of an object without asking anybody? Then it has it open and mapped, and is no
  * child of a bare clone; the who block is another matter, and so is whether the registry has changed.

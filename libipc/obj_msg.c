@@ -381,7 +381,8 @@ static int fill_begin(int who, uint32_t tag, struct obj *o, uint32_t class, uint
 			continue;
 		}
 		set_filling(a, (uint32_t)who, tag, *node);
-		if (area_value(a, cell) == *node && !lent(a, *node)) /* no handler has sent it in between */
+		/* Has no handler sent it in between, or made and taken off a mark of its own, and this one with it? */
+		if (filling(a, (uint32_t)who, tag) == *node && area_value(a, cell) == *node && !lent(a, *node))
 			return 0;
 		set_filling(a, (uint32_t)who, tag, 0);
 	}
@@ -700,7 +701,7 @@ static void look(struct frame *f)
 		msg_queue_close(f->ns, (int)f->who, f->obj);
 	else
 		set_flag(f->ns, (int)f->who, f->obj, M_MORE, false);
-	wait_lost(f, area_value(&f->obj->area, M_FLAGS) & M_REMOVED);
+	wait_lost(f, area_value(&f->area, M_FLAGS) & M_REMOVED);
 }
 
 /* ---- sending ---- */
@@ -720,7 +721,7 @@ static void take_back(struct frame *f, struct txn *t, bool performed)
 /* Try to send the filled node, once; lend: it is a spare. 0 sent, 1 try again, 2 joined the senders, else -errno. */
 static int send_once(struct frame *f, uint32_t node, uint32_t qbytes, bool lend, bool nowait)
 {
-	struct area *a = &f->obj->area;
+	struct area *a = &f->area;
 	uint32_t size = (uint32_t)f->size, class = class_of(size);
 	struct txn t;
 
@@ -760,12 +761,12 @@ static int send_once(struct frame *f, uint32_t node, uint32_t qbytes, bool lend,
  * The shortest way: to an empty queue that nobody waits at, the node that was there last, by the process that sent last
  * in this second. Then only the hot word changes.
  */
-static inline bool send_shortest(struct ipc_ns *ns, struct obj *o, uint32_t node, uint32_t size)
+static inline bool send_shortest(struct ipc_ns *ns, struct obj *o, int id, uint32_t node, uint32_t size)
 {
-	struct area *a = &o->area;
+	struct area own = o->area, *a = &own;
 	uint64_t x = atomic_load(&a->head->op), h = atomic_load(&a->head->hot);
 
-	if (WHO(x) || QNUM(h) || size > o->size || !o->size || !object_current(ns, o))
+	if (WHO(x) || QNUM(h) || size > o->size || !o->size || !object_same(o, id) || !object_current(ns, o))
 		return false;
 	if (area_value(a, M_FLAGS) | area_value(a, M_RHEAD) | area_value(a, M_SHEAD))
 		return false;
@@ -778,7 +779,8 @@ static inline bool send_shortest(struct ipc_ns *ns, struct obj *o, uint32_t node
 static int send_slow(struct ipc_ns *ns, int who, struct obj *o, int id, uint32_t node, uint32_t outer, uint32_t signals,
 		     int flags)
 {
-	struct frame f = { .ns = ns, .kind = KIND_MSG, .obj = o, .who = (uint32_t)who, .look = look, .take = take_back,
+	struct frame f = { .ns = ns, .kind = KIND_MSG, .obj = o, .area = o->area, .opened = (uint32_t)id + 1,
+			   .who = (uint32_t)who, .look = look, .take = take_back,
 			   .size = node_at(&o->area, node)->size, .signals = signals };
 	struct area *a = &o->area;
 	uint32_t qbytes;
@@ -820,7 +822,7 @@ int msg_queue_send(struct ipc_ns *ns, int who, struct obj *o, int id, int64_t ty
 	n->class = (uint16_t)class_of(size);
 	n->owner = (uint16_t)who;
 	memcpy(n->text, text, size);
-	if (!outer && send_shortest(ns, o, node, size)) {
+	if (!outer && send_shortest(ns, o, id, node, size)) {
 		set_filling(&o->area, (uint32_t)who, ns->tag, 0);
 		return 0;
 	}
@@ -909,7 +911,7 @@ static ssize_t found(struct frame *f, struct txn *t, uint32_t node, uint32_t pre
 
 static ssize_t receive_once(struct frame *f, int64_t type, enum mode mode)
 {
-	struct area *a = &f->obj->area;
+	struct area *a = &f->area;
 	uint32_t node, prev = 0;
 	struct txn t;
 
@@ -939,10 +941,10 @@ static ssize_t receive_once(struct frame *f, int64_t type, enum mode mode)
 }
 
 /* The shortest way: the only message, of a lent node, by the process that received last in this second. */
-static inline ssize_t receive_shortest(struct ipc_ns *ns, struct obj *o, void *msg, uint64_t size, int64_t type,
+static inline ssize_t receive_shortest(struct ipc_ns *ns, struct obj *o, int id, void *msg, uint64_t size, int64_t type,
 				       int flags)
 {
-	struct area *a = &o->area;
+	struct area own = o->area, *a = &own;
 	uint64_t x = atomic_load(&a->head->op), h = atomic_load(&a->head->hot);
 	uint32_t node = area_value(a, M_HEAD), bytes = CBYTES(h);
 	enum mode mode = find_mode(&type, flags);
@@ -951,7 +953,7 @@ static inline ssize_t receive_shortest(struct ipc_ns *ns, struct obj *o, void *m
 	int64_t have;
 
 	if (WHO(x) || h >> 32 != (LENT | MESSAGE) >> 32 || bytes > size || !text_valid(node, bytes) || !msg ||
-	    !object_current(ns, o))
+	    !object_same(o, id) || !object_current(ns, o))
 		return RETRY;
 	if (area_value(a, M_FLAGS) | area_value(a, M_RHEAD) | area_value(a, M_SHEAD))
 		return RETRY;
@@ -975,8 +977,8 @@ static ssize_t receive_slow(struct ipc_ns *ns, int who, struct obj *o, int id, v
 	struct gate gate = msg_gate;
 
 	for (;;) {
-		struct frame f = { .ns = ns, .kind = KIND_MSG, .obj = o, .who = (uint32_t)who, .look = look,
-				   .take = take_message, .msg = msg, .size = size, .type = type, .flags = flags,
+		struct frame f = { .ns = ns, .kind = KIND_MSG, .obj = o, .area = o->area, .opened = (uint32_t)id + 1,
+				   .who = (uint32_t)who, .look = look, .take = take_message, .msg = msg, .size = size, .type = type, .flags = flags,
 				   .signals = signals };
 		int64_t wanted = type;
 		enum mode mode = find_mode(&wanted, flags);
@@ -1012,7 +1014,7 @@ static ssize_t receive_slow(struct ipc_ns *ns, int who, struct obj *o, int id, v
 ssize_t msg_queue_receive(struct ipc_ns *ns, int who, struct obj *o, int id, void *msg, uint64_t size, int64_t type,
 			  int flags)
 {
-	ssize_t n = receive_shortest(ns, o, msg, size, type, flags);
+	ssize_t n = receive_shortest(ns, o, id, msg, size, type, flags);
 
 	return n == RETRY ? receive_slow(ns, who, o, id, msg, size, type, flags) : n;
 }

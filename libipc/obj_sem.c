@@ -606,13 +606,13 @@ static void look(struct frame *f)
 		txn_begin(&t, &f->obj->area, f->who);
 	while (!settled(f->ns, (int)f->who, f->obj, &t));
 	txn_valid(&t);
-	wait_lost(f, area_value(&f->obj->area, S_FLAGS) & S_REMOVED);
+	wait_lost(f, area_value(&f->area, S_FLAGS) & S_REMOVED);
 }
 
-static void fill_request(struct obj *o, uint32_t who, const struct sem_req *r)
+static void fill_request(struct area *a, uint32_t who, const struct sem_req *r)
 {
-	struct request *q = &area_who(&o->area, who)->req;
-	void *to = r->nsops > REQ_SOPS ? (char *)area_big(&o->area, who) + stage_bytes(o->area.head->count) : (void *)q->sop;
+	struct request *q = &area_who(a, who)->req;
+	void *to = r->nsops > REQ_SOPS ? (char *)area_big(a, who) + stage_bytes(a->head->count) : (void *)q->sop;
 
 	q->nsops = (uint16_t)r->nsops;
 	q->undo = r->undo;
@@ -623,7 +623,7 @@ static void fill_request(struct obj *o, uint32_t who, const struct sem_req *r)
 /* Join the list; 0 when joined, 1 when the state has moved and the request must be tried again. */
 static int join(struct frame *f, struct txn *t, const struct sem_req *r)
 {
-	fill_request(f->obj, f->who, r);
+	fill_request(&f->area, f->who, r);
 	f->head = is_alter(r->sops, r->nsops) ? S_AHEAD : S_ZHEAD;
 	f->tail = f->head == S_AHEAD ? S_ATAIL : S_ZTAIL;
 	txn_set(t, REQ_NODE(t->area, f->who), r->blocked);
@@ -631,11 +631,12 @@ static int join(struct frame *f, struct txn *t, const struct sem_req *r)
 	return txn_commit(t) ? 0 : 1;
 }
 
-static int operate_slow(struct ipc_ns *ns, int who, struct obj *o, struct sem_req *r, uint32_t signals,
-			const struct timespec *deadline)
+static int operate_slow(struct ipc_ns *ns, int who, struct obj *o, int id, const struct area *area, struct sem_req *r,
+			uint32_t signals, const struct timespec *deadline)
 {
-	struct frame f = { .ns = ns, .kind = KIND_SEM, .obj = o, .who = (uint32_t)who, .look = look };
-	struct area *a = &o->area;
+	struct frame f = { .ns = ns, .kind = KIND_SEM, .obj = o, .area = *area, .opened = (uint32_t)id + 1,
+			   .who = (uint32_t)who, .look = look };
+	struct area *a = &f.area;
 	bool big = r->nsops > 6;
 	struct gate gate = sem_gate;
 	struct txn t;
@@ -694,15 +695,17 @@ static int operate_slow(struct ipc_ns *ns, int who, struct obj *o, struct sem_re
 	}
 }
 
-int sem_set_operate(struct ipc_ns *ns, int who, struct obj *o, const struct sembuf *sops, uint32_t nsops,
+int sem_set_operate(struct ipc_ns *ns, int who, struct obj *o, int id, const struct sembuf *sops, uint32_t nsops,
 		    const struct timespec *deadline)
 {
 	struct sem_req r = { .sops = sops, .nsops = nsops, .undo = -1, .pid = (uint32_t)ns->pid };
 	uint32_t signals = ipc_signals;
-	struct area *a = &o->area;
+	struct area own = o->area, *a = &own;
 	struct txn t;
 	int e;
 
+	if (!object_same(o, id))
+		return -EIDRM;
 	for (uint32_t i = 0; i < nsops; i++)
 		if (sops[i].sem_flg & SEM_UNDO) {
 			e = sem_set_undo(ns, who, o);
@@ -712,7 +715,7 @@ int sem_set_operate(struct ipc_ns *ns, int who, struct obj *o, const struct semb
 			break;
 		}
 	if (nsops > 6)
-		return operate_slow(ns, who, o, &r, signals, deadline);
+		return operate_slow(ns, who, o, id, a, &r, signals, deadline);
 	for (;;) {
 		txn_begin(&t, a, (uint32_t)who);
 		if (!settled(ns, who, o, &t))
@@ -721,7 +724,7 @@ int sem_set_operate(struct ipc_ns *ns, int who, struct obj *o, const struct semb
 		if (e) {
 			if (!txn_valid(&t))
 				continue;
-			return e == 1 ? operate_slow(ns, who, o, &r, signals, deadline) : e;
+			return e == 1 ? operate_slow(ns, who, o, id, a, &r, signals, deadline) : e;
 		}
 		txn_set(&t, S_OTIME, now_seconds());
 		if (anybody_waits(a) && is_alter(sops, nsops))

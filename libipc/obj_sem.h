@@ -33,7 +33,7 @@ struct sem_times { uint32_t otime, ctime; };
 void sem_set_layout(struct area_head *h);
 int sem_set_create(struct ipc_ns *ns, uint32_t nsems, uint32_t *file);
 /* sops are checked for numbers against nsems by the caller; deadline as in wait_sleep */
-int sem_set_operate(struct ipc_ns *ns, int who, struct obj *o, const struct sembuf *sops, uint32_t nsops,
+int sem_set_operate(struct ipc_ns *ns, int who, struct obj *o, int id, const struct sembuf *sops, uint32_t nsops,
 		    const struct timespec *deadline);
 /* This process's undo row, made at its first SEM_UNDO, also of an operation that fails. */
 int sem_set_undo(struct ipc_ns *ns, int who, struct obj *o);
@@ -52,13 +52,13 @@ void sem_set_settle(struct ipc_ns *ns, int who, struct obj *o, uint32_t tag, boo
  * waiting, nobody else's undo. Then only the hot word changes, and that is one step; no descriptor is touched, so the
  * thread needs none. The caller has found the object ready. False: it takes the long way.
  */
-static inline bool sem_set_shortest(struct ipc_ns *ns, struct obj *o, struct sembuf s, uint32_t now)
+static inline bool sem_set_shortest(struct ipc_ns *ns, struct obj *o, int id, struct sembuf s, uint32_t now)
 {
-	struct area *a = &o->area;
+	struct area own = { .head = *(struct area_head *volatile *)&o->area.head }, *a = &own;
 	uint64_t x = atomic_load(&a->head->op), h = atomic_load(&a->head->hot);
 	int value = SEMVAL((uint32_t)h) + s.sem_op, adj = HOT_ADJ(h);
 
-	if (WHO(x) || s.sem_num || (unsigned)value > SEMVMX || !s.sem_op || !object_current(ns, o))
+	if (WHO(x) || s.sem_num || (unsigned)value > SEMVMX || !s.sem_op || !object_same(o, id) || !object_current(ns, o))
 		return false;
 	if (area_value(a, S_FLAGS) | area_value(a, S_AHEAD) | area_value(a, S_ZHEAD))
 		return false;

@@ -119,12 +119,11 @@ int object_permit_slow(struct ipc_ns *ns, enum kind kind, int id, struct obj *o)
 	return granted;
 }
 
-/* Nobody of this process can be using the old mapping: one thread, and no frame of it waits. */
+/* If nobody of this process can be using the old mapping: one thread, and no frame below a handler. */
 static void unmap_old(struct ipc_ns *ns, struct obj *o)
 {
-	if (o->area.head && atomic_load(&ns->threads) <= 1 && !wait_pending())
+	if (o->area.head && atomic_load(&ns->threads) <= 1 && !wait_pending() && !ipc_handling)
 		munmap(o->area.head, o->area.length);
-	o->area.head = NULL;
 }
 
 static int open_object(struct ipc_ns *ns, enum kind kind, const struct row *r, struct obj *o)

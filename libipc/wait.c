@@ -15,6 +15,7 @@
 
 __thread struct frame *ipc_frame;
 __thread uint32_t ipc_signals;
+__thread uint32_t ipc_handling;
 void (*wait_hook)(void);
 
 static long futex(_Atomic uint32_t *word, int op, uint32_t value, const struct timespec *timeout)
@@ -69,7 +70,7 @@ bool wait_spin(struct frame *f, uint64_t x)
 
 	while (f->spun < most) {
 		f->spun++;
-		if (atomic_load_explicit(&f->obj->area.head->op, memory_order_acquire) != x)
+		if (atomic_load_explicit(&f->area.head->op, memory_order_acquire) != x)
 			return true;
 		__builtin_ia32_pause();
 	}
@@ -108,7 +109,7 @@ void wait_wake(struct area *a, uint32_t who)
  */
 void wait_settle(struct frame *f, int reason)
 {
-	struct area *a = &f->obj->area;
+	struct area *a = &f->area;
 	struct txn t;
 
 	while (!atomic_load(&f->settled)) {
@@ -141,6 +142,7 @@ void wait_interrupt(void)
 	struct frame *f = ipc_frame;
 
 	ipc_signals++;
+	txn_interrupt();
 	if (!f)
 		return;
 	wait_settle(f, EINTR);
@@ -149,7 +151,7 @@ void wait_interrupt(void)
 
 void wait_lost(struct frame *f, bool closed)
 {
-	struct area *a = &f->obj->area;
+	struct area *a = &f->area;
 	struct txn t;
 	uint32_t prev;
 	bool lost;
@@ -164,7 +166,7 @@ void wait_lost(struct frame *f, bool closed)
 
 static bool waits(struct frame *f)
 {
-	return !atomic_load(&f->settled) && atomic_load(state_word(&f->obj->area, f->who)) == atomic_load(&f->waiting);
+	return !atomic_load(&f->settled) && atomic_load(state_word(&f->area, f->who)) == atomic_load(&f->waiting);
 }
 
 /* What is left until the deadline, a second at most; false when it has passed. */
@@ -200,7 +202,7 @@ static void cancelled(void *arg)
 /* One nap. msgsnd and msgrcv are cancellation points, as in libc: cancelled here, the request is withdrawn. */
 static int nap(struct frame *f, const struct timespec *length)
 {
-	struct area *a = &f->obj->area;
+	struct area *a = &f->area;
 	uint32_t waiting = atomic_load(&f->waiting);
 	_Atomic uint32_t *word = state_word(a, f->who);
 	int type, error = 0;
@@ -233,7 +235,7 @@ static void note_since(struct frame *f, struct request *req)
 
 int wait_sleep(struct frame *f, const struct timespec *deadline)
 {
-	struct request *req = &area_who(&f->obj->area, f->who)->req;
+	struct request *req = &area_who(&f->area, f->who)->req;
 	struct timespec length;
 	int reason = 0, saved = errno;
 
@@ -252,7 +254,9 @@ int wait_sleep(struct frame *f, const struct timespec *deadline)
 				reason = EINTR;
 				break;
 			case ETIMEDOUT:
-				if (f->look)
+				if (atomic_load(&f->obj->opened) != f->opened) /* its place has been given away */
+					wait_settle(f, EIDRM);
+				else if (f->look)
 					f->look(f);
 			}
 	}

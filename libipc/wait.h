@@ -16,6 +16,8 @@ struct frame {
 	struct ipc_ns *ns;
 	enum kind kind;
 	struct obj *obj;
+	struct area area; /* obj's when the call began: another thread or a handler may open a new object in its place */
+	uint32_t opened;  /* the same of obj->opened */
 	uint32_t who;
 	_Atomic uint32_t waiting; /* the state's value while the request waits */
 	_Atomic bool settled;     /* result is final */
@@ -40,6 +42,9 @@ extern __thread struct frame *ipc_frame __attribute__((tls_model("initial-exec")
 
 /* Handlers that ran in this thread: one that ran since a call began ends it with EINTR instead of a sleep. */
 extern __thread uint32_t ipc_signals __attribute__((tls_model("initial-exec")));
+
+/* Handlers that this thread is in, and those that it left by longjmp. */
+extern __thread uint32_t ipc_handling __attribute__((tls_model("initial-exec")));
 
 /* Milliseconds, as request.since has them. */
 uint64_t wait_clock(void);

@@ -445,7 +445,7 @@ static void step_sweep(const struct step_scene *s, const struct step_trace *t, e
 }
 
 /* every: the distance of the instructions; 0: a few for each sweep. */
-static void step_scene(const struct step_scene *s, long every)
+__attribute__((unused)) static void step_scene(const struct step_scene *s, long every)
 {
 	static struct step_trace t;
 
@@ -469,7 +469,7 @@ static void step_scene(const struct step_scene *s, long every)
 				step_sweep(s, &t, (enum step_act)act, early, every);
 }
 
-static long step_every(long otherwise)
+__attribute__((unused)) static long step_every(long otherwise)
 {
 	const char *e = getenv("T_STEP");
 	long n = e ? strtol(e, NULL, 10) : 0;
@@ -491,7 +491,7 @@ struct step_peer {
 };
 static struct step_peer *step_peer;
 
-static void step_peer_start(void (*fn)(void))
+__attribute__((unused)) static void step_peer_start(void (*fn)(void))
 {
 	int p[2];
 	char c;
@@ -514,19 +514,19 @@ static void step_peer_start(void (*fn)(void))
 	step_peer_go = p[1];
 }
 
-static void step_peer_ask(void)
+__attribute__((unused)) static void step_peer_ask(void)
 {
 	step_peer->asked++;
 	if (write(step_peer_go, "x", 1) != 1)
 		bail_out("the peer has gone");
 }
 
-static bool step_peer_idle(void)
+__attribute__((unused)) static bool step_peer_idle(void)
 {
 	return step_peer->asked == step_peer->answered;
 }
 
-static void step_peer_end(void)
+__attribute__((unused)) static void step_peer_end(void)
 {
 	close(step_peer_go);
 	waitpid(step_peer_pid, NULL, 0);
