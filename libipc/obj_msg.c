@@ -978,8 +978,8 @@ static ssize_t receive_slow(struct ipc_ns *ns, int who, struct obj *o, int id, v
 
 	for (;;) {
 		struct frame f = { .ns = ns, .kind = KIND_MSG, .obj = o, .area = o->area, .opened = (uint32_t)id + 1,
-				   .who = (uint32_t)who, .look = look, .take = take_message, .msg = msg, .size = size, .type = type, .flags = flags,
-				   .signals = signals };
+				   .who = (uint32_t)who, .look = look, .take = take_message, .msg = msg, .size = size,
+				   .type = type, .flags = flags, .signals = signals };
 		int64_t wanted = type;
 		enum mode mode = find_mode(&wanted, flags);
 		uint32_t qbytes;
