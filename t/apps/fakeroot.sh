@@ -41,7 +41,7 @@ rounds_above() {	# N
 }
 
 steady() {
-	while chown -R 5 tree/9; do
+	while [ ! -e enough ] && chown -R 5 tree/9; do
 		echo
 	done
 }
@@ -66,8 +66,8 @@ kill_clients() {	# N
 		echo $? >>statuses
 	done
 	by_then rounds_above $(($(wc -l <rounds) + 2))
-	kill -9 $other
-	wait $other 2>/dev/null
+	: >enough
+	wait $other
 	chown -R 4242 tree
 	find tree -uid 4242 | wc -l >owned
 }
