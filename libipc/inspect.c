@@ -48,7 +48,7 @@ int inspect_attached(struct ipc_ns *ns, int id, struct inspect_attached *out, in
 
 		n = 0;
 		x = area_idle(&ns->reg);
-		for (uint32_t slot = 1; slot < high && slot < WHO_MAX; slot++) {
+		for (uint32_t slot = 1; slot < high; slot++) {
 			uint32_t m = mappings(ns, slot, ID_INDEX(id), ID_SEQ(id), x, &steps);
 			uint64_t word = atomic_load(&ns->slots->row[slot].word);
 
@@ -258,10 +258,10 @@ static bool slot_counts(struct ipc_ns *ns, uint32_t slot, uint64_t word)
 
 int inspect_processes(struct ipc_ns *ns, pid_t *out, int room)
 {
-	uint32_t high = atomic_load(&ns->slots->high);
+	uint32_t high = slots_high(ns);
 	int n = 0;
 
-	for (uint32_t slot = 1; slot < high && slot < WHO_MAX; slot++) {
+	for (uint32_t slot = 1; slot < high; slot++) {
 		uint64_t word = atomic_load(&ns->slots->row[slot].word);
 
 		if (!slot_counts(ns, slot, word))

@@ -92,7 +92,7 @@ void object_name(char *out, enum kind kind, int file)
 void *file_map(size_t length, int prot, int flags, int fd)
 {
 	static _Atomic uintptr_t next;
-	uintptr_t size = (length + PAGE - 1) & ~(uintptr_t)(PAGE - 1), base = (uintptr_t)9 << 42, hint;
+	uintptr_t size = page_round(length), base = (uintptr_t)9 << 42, hint;
 	void *p;
 
 	hint = base + atomic_fetch_add(&next, size) % (base / 3);

@@ -919,7 +919,7 @@ static void leave_segments(struct ipc_ns *ns)
 		if (ns->att[i].addr)
 			attach_drop(ns, who, ns->tag, ns->att[i].record, ns->pid);
 	if (ns->att)
-		munmap(ns->att, ns->att_room * sizeof *ns->att);
+		munmap(ns->att, ATT_MAX * sizeof *ns->att);
 }
 
 void ns_close(struct ipc_ns *ns)

@@ -83,7 +83,7 @@ struct ipc_ns {
 	pthread_mutex_t cold;
 	struct obj *obj[KINDS];
 	struct attachment *att;
-	uint32_t att_count, att_room;
+	uint32_t att_count;
 	uint32_t att_tag; /* slot whose list of attachments has memory */
 	_Atomic uint32_t threads; /* who numbers of this process */
 	uint32_t generation;      /* of this open, to tell a thread's cached who */
@@ -205,6 +205,11 @@ static inline int object_open(struct ipc_ns *ns, enum kind kind, int id, int who
 	    atomic_load_explicit(&o->touched[who / 4 % 16], memory_order_relaxed) == who / 4 + 1)
 		return 0;
 	return object_open_slow(ns, kind, id, who, out);
+}
+
+static inline uint64_t page_round(uint64_t n)
+{
+	return (n + PAGE - 1) & ~(uint64_t)(PAGE - 1);
 }
 
 static inline uint32_t cell_at(uint64_t byte)

@@ -49,11 +49,6 @@ static uint32_t undo_rows(const struct area *a)
 	return high < WHO_MAX ? high : WHO_MAX;
 }
 
-static uint64_t align(uint64_t n)
-{
-	return (n + PAGE - 1) & ~(uint64_t)(PAGE - 1);
-}
-
 static uint64_t stage_bytes(uint32_t nsems)
 {
 	return ((uint64_t)3 * nsems + 64) * sizeof(struct entry);
@@ -63,9 +58,9 @@ void sem_set_layout(struct area_head *h)
 {
 	uint64_t cells = 8ull * (S_FIRST + 2ull * h->count), undo = 8ull * (h->count + 1ull) * WHO_MAX;
 
-	h->who_at = align(cells + undo);
-	h->big_at = align(h->who_at + (uint64_t)WHO_SIZE * WHO_MAX);
-	h->big_size = align(stage_bytes(h->count) + SEMOPM_MAX * sizeof(struct sembuf));
+	h->who_at = page_round(cells + undo);
+	h->big_at = page_round(h->who_at + (uint64_t)WHO_SIZE * WHO_MAX);
+	h->big_size = page_round(stage_bytes(h->count) + SEMOPM_MAX * sizeof(struct sembuf));
 }
 
 int sem_set_create(struct ipc_ns *ns, uint32_t nsems, uint32_t *file)
@@ -76,7 +71,7 @@ int sem_set_create(struct ipc_ns *ns, uint32_t nsems, uint32_t *file)
 	int fd;
 
 	sem_set_layout(&h);
-	fd = object_create(ns, KIND_SEM, h.big_at + h.big_size * WHO_MAX, align(cells), file);
+	fd = object_create(ns, KIND_SEM, h.big_at + h.big_size * WHO_MAX, page_round(cells), file);
 	if (fd < 0)
 		return fd;
 	if (pwrite(fd, &h, sizeof h, 0) != sizeof h || pwrite(fd, &ctime, 8, 8 * S_CTIME) != 8) {

@@ -5,11 +5,6 @@
 
 #include "registry.h"
 
-static inline uint64_t page_round(uint64_t n)
-{
-	return (n + PAGE - 1) & ~(uint64_t)(PAGE - 1);
-}
-
 #define ROW_NORESERVE 0x10000u /* in R_MODE, not shown */
 
 int shm_segment_create(struct ipc_ns *ns, uint64_t size, bool reserve, uint32_t *file);

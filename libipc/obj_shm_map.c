@@ -25,9 +25,8 @@ struct attachment *shm_piece_new(struct ipc_ns *ns)
 		if (!p)
 			return NULL;
 		__atomic_store_n(&ns->att, p, __ATOMIC_RELEASE);
-		ns->att_room = ATT_MAX;
 	}
-	if (ns->att_count == ns->att_room)
+	if (ns->att_count == ATT_MAX)
 		return NULL;
 	__atomic_store_n(&ns->att_count, ns->att_count + 1, __ATOMIC_RELEASE);
 	return &ns->att[ns->att_count - 1];
@@ -67,8 +66,7 @@ static void drop_piece(struct ipc_ns *ns, int who, struct attachment *a)
 	uint32_t record = a->record;
 
 	a->addr = NULL;
-	if (record)
-		attach_drop(ns, who, ns->tag, record, ns->pid);
+	attach_drop(ns, who, ns->tag, record, ns->pid);
 }
 
 /* Cut the piece at an address inside it: what lies behind is a piece of its own. */
@@ -83,7 +81,7 @@ static void split(struct ipc_ns *ns, int who, uint32_t i, uintptr_t at)
 	rest.size -= first;
 	rest.offset += first;
 	add_piece(ns, who, rest);
-	ns->att[i].size = first; /* the table may have moved */
+	ns->att[i].size = first;
 }
 
 /* Make the edges of a range edges of pieces. */

@@ -22,7 +22,7 @@ struct slot_notes *slot_map_notes(struct ipc_ns *ns, uint32_t slot, size_t *leng
 	void *p;
 	int fd;
 
-	snprintf(name, sizeof name, "slot-%u", slot);
+	slot_name(name, slot);
 	fd = file_open(ns, name, O_RDONLY);
 	if (fd < 0)
 		return NULL;
@@ -142,7 +142,7 @@ bool slots_sweep(struct ipc_ns *ns, int who)
 	uint32_t high = slots_high(ns), self = atomic_load(&ns->slot);
 	bool any = false;
 
-	for (uint32_t i = 1; i < high && i < WHO_MAX; i++) {
+	for (uint32_t i = 1; i < high; i++) {
 		uint64_t word = atomic_load(&ns->slots->row[i].word);
 		uint32_t tag = TAG(i, WORD_GEN(word));
 

@@ -16,7 +16,7 @@
 
 #define NOTES_FEW 4096 /* not worth tidying */
 
-static void slot_name(char *out, uint32_t slot)
+void slot_name(char *out, uint32_t slot)
 {
 	snprintf(out, 24, "slot-%u", slot);
 }

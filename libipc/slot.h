@@ -109,6 +109,7 @@ void slot_reap(struct ipc_ns *ns, int who, uint32_t tag);
 void reap_exec(struct ipc_ns *ns, int who, uint32_t tag);
 /* This process's undo is applied now, as at its end; it has no other thread. */
 void reap_own_undo(struct ipc_ns *ns, int who);
+void slot_name(char *out, uint32_t slot); /* of its file; room for 24 bytes */
 struct slot_notes *slot_map_notes(struct ipc_ns *ns, uint32_t slot, size_t *length);
 
 uint64_t process_start(pid_t pid, bool *gone);

@@ -100,7 +100,7 @@ static struct block *large(size_t size)
 {
 	struct block *b;
 
-	size = (size + PAGE - 1) & ~(size_t)(PAGE - 1);
+	size = page_round(size);
 	b = map(size);
 	if (b)
 		b->size = size;

@@ -52,7 +52,7 @@ __attribute__((constructor)) static void find_next(void)
 /* ---- the namespaces with a segment in some range ---- */
 
 struct held {
-	int n, error;
+	int n;
 	struct ipc_ns *ns[NESTED];
 	struct cold cold[NESTED];
 };
