@@ -81,13 +81,12 @@ static uint32_t find_record(struct txn *t, uint32_t tag, uint32_t record)
 	return 0;
 }
 
-static void drop_entries(struct ipc_ns *ns, struct txn *t, uint32_t link, uint32_t record, pid_t pid, struct row *r,
+static void drop_entries(struct txn *t, uint32_t link, uint32_t record, pid_t pid, struct row *r,
 			 bool *freed)
 {
 	uint32_t seg = area_value(t->area, att_cell(record - 1, A_SEG)) - 1, base = row_cell(KIND_SHM, seg, 0);
 	uint32_t seq = area_value(t->area, att_cell(record - 1, A_COUNT));
 
-	(void)ns;
 	*freed = false;
 	txn_set(t, link, area_value(t->area, att_cell(record - 1, A_NEXT)));
 	txn_set(t, att_cell(record - 1, A_NEXT), area_value(t->area, G_ATT_FREE));
@@ -135,7 +134,7 @@ void attach_drop(struct ipc_ns *ns, int who, uint32_t tag, uint32_t record, pid_
 			t.too_long = true;
 			continue;
 		}
-		drop_entries(ns, &t, link, record, pid, &r, &freed);
+		drop_entries(&t, link, record, pid, &r, &freed);
 	} while (!txn_commit(&t));
 	if (freed) {
 		free_segment(ns, &r);
@@ -179,7 +178,7 @@ static void drop_list(struct ipc_ns *ns, int who, uint32_t tag, pid_t pid, bool 
 			txn_commit(&t);
 			continue;
 		}
-		drop_entries(ns, &t, head, record, pid, &r, &freed);
+		drop_entries(&t, head, record, pid, &r, &freed);
 		if (!txn_commit(&t))
 			continue;
 		steps++;

@@ -50,8 +50,7 @@ int ns_fail(int error, const char *fmt, ...)
 	return error;
 }
 
-/* No signal handler and no cancellation meets what is done in between. */
-static void quiet(struct cold *c)
+void ns_quiet(struct cold *c)
 {
 	sigset_t all;
 
@@ -61,7 +60,7 @@ static void quiet(struct cold *c)
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &c->cancel);
 }
 
-static void loud(const struct cold *c)
+void ns_loud(const struct cold *c)
 {
 	pthread_setcancelstate(c->cancel, NULL);
 	pthread_sigmask(SIG_SETMASK, &c->mask, NULL);
@@ -70,14 +69,14 @@ static void loud(const struct cold *c)
 
 void cold_enter(struct ipc_ns *ns, struct cold *c)
 {
-	quiet(c);
+	ns_quiet(c);
 	pthread_mutex_lock(&ns->cold);
 }
 
 void cold_leave(struct ipc_ns *ns, struct cold *c)
 {
 	pthread_mutex_unlock(&ns->cold);
-	loud(c);
+	ns_loud(c);
 }
 
 static void init_cold(struct ipc_ns *ns)
@@ -108,7 +107,7 @@ static void fork_prepare(void)
 {
 	struct cold c;
 
-	quiet(&c);
+	ns_quiet(&c);
 	pthread_mutex_lock(&list_lock);
 	fork_cold = c;
 	for (struct ipc_ns *ns = ns_list; ns; ns = ns->next) {
@@ -139,7 +138,7 @@ static void fork_parent(void)
 		pthread_mutex_unlock(&ns->cold);
 	}
 	pthread_mutex_unlock(&list_lock);
-	loud(&c);
+	ns_loud(&c);
 	errno = saved;
 }
 
@@ -148,7 +147,7 @@ static void fork_named(pid_t child)
 {
 	struct cold c;
 
-	quiet(&c);
+	ns_quiet(&c);
 	pthread_mutex_lock(&list_lock);
 	for (int i = 0; i < THREAD_NS; i++) {
 		struct born *b = &ipc_thread.born[i];
@@ -158,7 +157,7 @@ static void fork_named(pid_t child)
 		b->ns = NULL;
 	}
 	pthread_mutex_unlock(&list_lock);
-	loud(&c);
+	ns_loud(&c);
 }
 
 /* The program's fork. One that libc makes by itself only lacks the child's name until the child runs. */
@@ -203,7 +202,7 @@ static void fork_child(void)
 	open_fd = -1;
 	pthread_mutex_init(&open_lock, NULL);
 	pthread_mutex_init(&list_lock, NULL);
-	loud(&c);
+	ns_loud(&c);
 }
 
 static void thread_exit(void *arg)
@@ -211,7 +210,7 @@ static void thread_exit(void *arg)
 	struct cold c;
 
 	(void)arg;
-	quiet(&c);
+	ns_quiet(&c);
 	pthread_mutex_lock(&list_lock);
 	for (int i = 0; i < THREAD_NS; i++) {
 		struct ipc_ns *ns = ipc_thread.in[i].ns;
@@ -221,7 +220,7 @@ static void thread_exit(void *arg)
 		ipc_thread.in[i].ns = NULL;
 	}
 	pthread_mutex_unlock(&list_lock);
-	loud(&c);
+	ns_loud(&c);
 }
 
 static void init_once(void)
@@ -898,7 +897,7 @@ __attribute__((destructor)) static void leave(void)
 {
 	struct cold c;
 
-	quiet(&c);
+	ns_quiet(&c);
 	if (!pthread_mutex_trylock(&list_lock)) {
 		for (struct ipc_ns *ns = ns_list; ns; ns = ns->next)
 			if (!pthread_mutex_trylock(&ns->cold)) {
@@ -907,7 +906,7 @@ __attribute__((destructor)) static void leave(void)
 			}
 		pthread_mutex_unlock(&list_lock);
 	}
-	loud(&c);
+	ns_loud(&c);
 }
 
 /* What is attached stays mapped, and does not count any more. */

@@ -101,6 +101,10 @@ struct thread {
 extern __thread struct thread ipc_thread __attribute__((tls_model("initial-exec")));
 
 struct cold { sigset_t mask; int cancel, error; /* errno */ };
+/* No signal handler and no cancellation meets what is done in between, and errno is afterwards what it was. */
+void ns_quiet(struct cold *c);
+void ns_loud(const struct cold *c);
+/* The same, and no other thread either. */
 void cold_enter(struct ipc_ns *ns, struct cold *c);
 void cold_leave(struct ipc_ns *ns, struct cold *c);
 

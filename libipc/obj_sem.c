@@ -812,11 +812,10 @@ int sem_set_getall(struct ipc_ns *ns, int who, struct obj *o, unsigned short *va
  * Epochs have 16 bits. Before one of them comes round, adjustments of earlier ones are wiped; they mean nothing, so
  * each may go in an operation of its own.
  */
-static void wipe_stale(struct ipc_ns *ns, int who, struct obj *o, uint32_t num)
+static void wipe_stale(int who, struct obj *o, uint32_t num)
 {
 	struct area *a = &o->area;
 
-	(void)ns;
 	for (uint32_t row = 0; row < undo_rows(a); row++) {
 		struct txn t;
 
@@ -847,7 +846,7 @@ int sem_set_setval(struct ipc_ns *ns, int who, struct obj *o, uint32_t num, int 
 	struct txn t;
 
 	if ((EPOCH(value_of(a, num)) & 0x3fff) == 0x3fff)
-		wipe_stale(ns, who, o, num);
+		wipe_stale(who, o, num);
 	for (;;) {
 		txn_begin(&t, a, (uint32_t)who);
 		if (!settled(ns, who, o, &t))
@@ -885,7 +884,7 @@ int sem_set_setall(struct ipc_ns *ns, int who, struct obj *o, const unsigned sho
 
 	for (uint32_t i = 0; i < n; i++)
 		if ((EPOCH(value_of(a, i)) & 0x3fff) == 0x3fff)
-			wipe_stale(ns, who, o, i);
+			wipe_stale(who, o, i);
 	e = n > 12 ? stage(o, (uint32_t)who, 2ull * n + 8) : 0;
 	if (e)
 		return e;

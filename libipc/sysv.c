@@ -43,13 +43,12 @@ static const char *named_directory(void)
 
 ipc_ns *sysv_open(const char *dir)
 {
-	sigset_t all, mask;
+	struct cold c;
 	ipc_ns *ns;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &mask);
+	ns_quiet(&c);
 	ns = ipc_open(dir, 0);
-	pthread_sigmask(SIG_SETMASK, &mask, NULL);
+	ns_loud(&c);
 	return ns;
 }
 

@@ -46,15 +46,13 @@ static struct ipc_ns *fresh(void)
 static void discard(struct ipc_ns *ns)
 {
 	char dir[sizeof ns->dir];
+	struct cold c;
 
 	snprintf(dir, sizeof dir, "%s", ns->dir);
-	sigset_t all, mask;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &mask);
+	ns_quiet(&c);
 	ipc_close(ns);
-	pthread_sigmask(SIG_SETMASK, &mask, NULL);
 	users_remove(dir);
+	ns_loud(&c);
 }
 
 /* A kernel without IPC namespaces says EINVAL; ours does not need them. */
@@ -97,12 +95,8 @@ int unshare(int flags)
 		}
 	}
 	r = ask_kernel(flags, may);
-	if (r && ns) {
-		int saved = errno;
-
+	if (r && ns)
 		discard(ns);
-		errno = saved;
-	}
 	if (r)
 		return r;
 	undo_now(old);
