@@ -15,7 +15,9 @@
  *   pieces; shmat at page 0 (root may);
  * - SIGSTOP and SIGCONT: the kernel ends a semop by SIGCONT with EINTR only if it had gone to sleep before;
  * - msg_qbytes above msgmnb: a matter of CAP_SYS_RESOURCE, which not every root has;
- * - SHM_LOCK, SHM_HUGETLB, memory pressure, changes of uid.
+ * - SHM_LOCK, SHM_HUGETLB, memory pressure.
+ *
+ * Ids change only with_ids; without, not a single random number is drawn for them, so a seed keeps its walk.
  */
 #include "walk.h"
 
@@ -29,7 +31,7 @@
 #define FULL_HOUSE 5			/* from here on more is removed than created */
 #define DEEP 40				/* messages, from here on none is sent */
 
-bool with_efault;
+bool with_efault, with_ids;
 
 static uint64_t random_state;
 
@@ -70,8 +72,9 @@ static key_t random_key(void)
 static int random_mode(void)
 {
 	static const int modes[] = { 0600, 0600, 0666, 0644, 0, 0444, 0222, 0777 };
+	static const int shared[] = { 0660, 0660, 0666, 0666, 0060, 0006, 0640, 0620, 0604, 0066, 0606 };
 
-	return PICK(modes);
+	return with_ids && chance(70) ? PICK(shared) : PICK(modes);
 }
 
 /* A blocked worker's object of that kind, or NULL. */
@@ -224,6 +227,31 @@ static void random_values(struct call *c)
 		c->d.vals[0] = 32768;
 }
 
+/* Root is in both, so that something goes on. */
+static uid_t random_uid(void)
+{
+	static const uid_t uids[] = { 0, 0, 60011, 60011, 60012, 60013 };
+
+	return PICK(uids);
+}
+
+static gid_t random_gid(void)
+{
+	static const gid_t gids[] = { 0, GROUP_A, GROUP_A, GROUP_B };
+
+	return PICK(gids);
+}
+
+static struct obj *choose_ids(struct call *c)
+{
+	unsigned r = rnd(100);
+
+	c->op = IDS;
+	c->cmd = r < 60 ? EUID : r < 80 ? EGID : GROUPS;
+	c->val = r < 60 ? (long)random_uid() : r < 80 ? (long)random_gid() : (long)rnd(4) - 1;
+	return NULL;
+}
+
 static void choose_set(enum kind kind, struct call *c)
 {
 	static const unsigned long qbytes[] = { 0, 1, 64, 100, 500, 500, 2000, 2000, 16384 };
@@ -231,6 +259,10 @@ static void choose_set(enum kind kind, struct call *c)
 
 	p->uid = chance(5) ? (uid_t)-1 : geteuid();
 	p->gid = getegid();
+	if (with_ids && p->uid != (uid_t)-1)
+		p->uid = random_uid();
+	if (with_ids)
+		p->gid = random_gid();
 	p->mode = (unsigned)random_mode() | (chance(10) ? 07000 : 0);
 	if (kind == MSG)
 		c->d.msq.msg_qbytes = PICK(qbytes);
@@ -535,6 +567,8 @@ struct obj *choose_call(const struct worker *w, struct call *c, bool may_block)
 
 	memset(c, 0, offsetof(struct call, d));
 	memset(&c->d, 0xa5, sizeof c->d);
+	if (with_ids && chance(7))
+		return choose_ids(c);
 	if (none_living(kind) && chance(80)) {
 		choose_get(kind, c);
 		c->flags |= IPC_CREAT;

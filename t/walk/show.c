@@ -12,7 +12,7 @@
 
 static const char *const op_names[] = {
 	"semget", "semop", "semtimedop", "semctl", "msgget", "msgsnd", "msgrcv", "msgctl", "shmget", "shmat", "shmdt",
-	"shmctl", "scan", "stat_index", "peek", "poke", "run", "fork", "exec", "exit", "_exit",
+	"shmctl", "scan", "stat_index", "peek", "poke", "run", "ids", "fork", "exec", "exit", "_exit",
 };
 
 const char *err_name(int err)
@@ -79,6 +79,9 @@ static void show_set(const struct call *c)
 		printf(" mode=%o uid=%d", c->d.sem.sem_perm.mode, (int)c->d.sem.sem_perm.uid);
 	else
 		printf(" mode=%o uid=%d", c->d.shm.shm_perm.mode, (int)c->d.shm.shm_perm.uid);
+	if (with_ids)
+		printf(" gid=%d", (int)(c->op == MSGCTL ? c->d.msq.msg_perm.gid : c->op == SEMCTL ?
+					 c->d.sem.sem_perm.gid : c->d.shm.shm_perm.gid));
 }
 
 static void show_ctl(const struct call *c)
@@ -140,6 +143,9 @@ void show_call(const struct call *c, const struct obj *o)
 	case POKE:
 		show_place(c);
 		printf(" offset=%zu value=%ld", c->size, c->val);
+		break;
+	case IDS:
+		printf(" %s %ld", c->cmd == EUID ? "seteuid" : c->cmd == EGID ? "setegid" : "setgroups", c->val);
 		break;
 	case SCAN:
 		printf(" %c any=%d", "sqm"[c->cmd], c->flags);

@@ -11,8 +11,10 @@
  * who got which message. Queues are looked at only then, since a woken sender sends for itself. What is not done
  * here because it is a matter of chance is listed in choose.c; "blocked" is defined in proc.c.
  *
- * Environment: T_EFAULT=0 leaves out bad pointers; T_COPY=0 leaves out MSG_COPY (a kernel may lack it); T_STAY=1
- * leaves the workers as they are when the walk gives up (after 20 s, or when one crashes), for a debugger.
+ * Environment: T_EFAULT=0 leaves out bad pointers; T_COPY=0 leaves out MSG_COPY (a kernel may lack it); T_IDS=1 (as
+ * root, and not in an embedded namespace, which has one user) lets workers change their effective ids and groups, and
+ * objects their owners; T_STAY=1 leaves the workers as they are when the walk gives up (after 20 s, or when one
+ * crashes), for a debugger.
  */
 #include "walk.h"
 
@@ -433,9 +435,14 @@ static int has_copy(void)
 	return r == 8 ? 0 : 1;
 }
 
+static bool ids_can_change(void)
+{
+	return geteuid() == 0 && !(getenv("IPCD_NAMESPACE") && !getenv("IPCD_SOCKET"));
+}
+
 int main(int argc, char **argv)
 {
-	const char *efault = getenv("T_EFAULT"), *copy = getenv("T_COPY");
+	const char *efault = getenv("T_EFAULT"), *copy = getenv("T_COPY"), *ids = getenv("T_IDS");
 
 	if (argc == SEATS + 4 && strcmp(argv[1], "--worker") == 0)
 		worker_again(argv);
@@ -447,6 +454,11 @@ int main(int argc, char **argv)
 	}
 	with_efault = !efault || strcmp(efault, "0") != 0;
 	have_copy = !copy || strcmp(copy, "0") != 0;
+	with_ids = ids && strcmp(ids, "0") != 0;
+	if (with_ids && !ids_can_change()) {
+		fprintf(stderr, "walk: T_IDS=1 needs root, and a namespace for many users; leave it out here\n");
+		return 2;
+	}
 	setvbuf(stdout, NULL, _IOFBF, 1 << 16);
 	walk(strtoul(argv[1], NULL, 0), atol(argv[2]));
 	fflush(stdout);

@@ -41,6 +41,7 @@ enum op {
 	SEMGET, SEMOP, SEMTIMEDOP, SEMCTL, MSGGET, MSGSND, MSGRCV, MSGCTL, SHMGET, SHMAT, SHMDT, SHMCTL,
 	SCAN, STAT_INDEX,		/* *_INFO and all indexes; one object by its index */
 	PEEK, POKE, RUN,		/* read, write, execute attached memory */
+	IDS,				/* another effective uid or gid, or other groups */
 	FORK, EXEC, EXIT, EXIT_NOW
 };
 
@@ -62,10 +63,10 @@ struct scan {
 struct call {
 	enum op op;
 	int id;				/* object id, or key */
-	int cmd;			/* command; number of semaphores for semget */
+	int cmd;			/* command; number of semaphores for semget; IDS: what changes */
 	int num;			/* semaphore number, FORK: the child's seat */
 	int flags;
-	long val;			/* SETVAL's value, msgtyp, POKE's value */
+	long val;			/* SETVAL's value, msgtyp, POKE's value, IDS: the new id, or how many groups */
 	size_t size;
 	unsigned long addr;
 	int bad;			/* 1, 2: a bad pointer instead of the buffer; 3: a bad timeout pointer */
@@ -102,6 +103,12 @@ struct seat {
 	void *fault_addr, *fault_code;
 	struct call call, nested;
 };
+
+/* ids: which of a process's it changes. The groups are the first `val` of a list of these, or (negative) the last. */
+enum ids { EUID, EGID, GROUPS };
+
+#define GROUP_A 61011
+#define GROUP_B 61012
 
 /* worker.c */
 struct pipes {
@@ -205,6 +212,6 @@ unsigned rnd(unsigned n);
 bool chance(unsigned percent);
 struct obj *choose_call(const struct worker *w, struct call *c, bool may_block);
 bool choose_nested(const struct worker *w, struct call *c);
-extern bool with_efault;
+extern bool with_efault, with_ids;
 
 #endif

@@ -7,7 +7,9 @@
 # chance. Prints TAP; at a difference the first differing step of both, the steps before it, and how to repeat it.
 #
 # Environment: T_SEED the first seed; IPCRUN (build/ipcrun); WALK the program (build/t/walk/walk, else it is compiled);
-# T_EFAULT=0 leaves out bad pointers; T_KEEP a directory for the traces; T_CONTEXT the lines shown before (12).
+# T_EFAULT=0 leaves out bad pointers; T_IDS=1 has workers change their effective uid, gid and groups, and objects their
+# owners (not in an embedded namespace, which has one user); T_KEEP a directory for the traces; T_CONTEXT the lines
+# shown before (12).
 
 both=
 if [ "$1" = -n ]; then
@@ -87,7 +89,7 @@ explain() {
 	for err in native ours; do
 		[ -s "$dir/$err.err" ] && echo "#   stderr, $err:" && head -n 20 "$dir/$err.err" | sed 's/^/#     /'
 	done
-	echo "#   again: T_SEED=$seed $0 ${both:+-n }${step:-$chunk}"
+	echo "#   again: ${T_IDS:+T_IDS=$T_IDS }T_SEED=$seed $0 ${both:+-n }${step:-$chunk}"
 }
 
 number=0

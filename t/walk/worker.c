@@ -6,6 +6,7 @@
 #include "walk.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <limits.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -121,6 +122,21 @@ static long do_semctl(struct call *c)
 	return semctl(c->id, c->num, c->cmd, arg);
 }
 
+/* From whoever it is by way of root, which the saved (after exec the real) uid allows. */
+static long do_ids(struct call *c)
+{
+	static const gid_t list[] = { GROUP_A, GROUP_B };
+	uid_t euid = c->cmd == EUID ? (uid_t)c->val : geteuid();
+
+	if (seteuid(0))
+		return -1;
+	if (c->cmd == EGID && setegid((gid_t)c->val))
+		return -1;
+	if (c->cmd == GROUPS && setgroups(c->val < 0 ? 1 : (size_t)c->val, c->val < 0 ? list + 1 : list))
+		return -1;
+	return seteuid(euid);
+}
+
 /* One *_STAT by index into d; the object's id or -1. cmd: 0 *_STAT, 1 *_STAT_ANY */
 static int stat_index(enum kind kind, int any, int idx, void *d)
 {
@@ -167,11 +183,15 @@ static long do_stat_index(struct call *c)
 {
 	struct scan s;
 	int max = info_of(c->cmd, &s.info), idx;
+	bool refused = false;
 
-	for (idx = 0; idx <= max; idx++)
+	for (idx = 0; idx <= max; idx++) {
 		if (stat_index(c->cmd, c->flags, idx, &c->d) == c->id)
 			return c->id;
+		refused |= errno == EACCES;
+	}
 	memset(&c->d, 0xa5, sizeof c->d.fill);
+	errno = refused ? EACCES : EINVAL;
 	return -1;
 }
 
@@ -214,6 +234,7 @@ static long do_shmdt(struct call *c)
 	return r;
 }
 
+/* As root: where the effective ids are not the real ones exec is in secure mode, without preloaded libraries. */
 static long do_exec(void)
 {
 	char name[] = "walk", option[] = "--worker", seat[16], mem[16], fd[SEATS][16];
@@ -226,6 +247,10 @@ static long do_exec(void)
 		snprintf(fd[i], sizeof fd[i], "%d", fds->fd[i][0]);
 		argv[4 + i] = fd[i];
 	}
+	if (geteuid() && seteuid(0))
+		return -1;
+	if (getegid() && setegid(0))
+		return -1;
 	return execv("/proc/self/exe", argv);
 }
 
@@ -274,6 +299,8 @@ static long perform(struct call *c)
 	case POKE:
 	case RUN:
 		return do_memory(c);
+	case IDS:
+		return do_ids(c);
 	case FORK:
 		return do_fork(c);
 	case EXEC:
