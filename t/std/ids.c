@@ -7,6 +7,7 @@
  */
 #include <grp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/socket.h>
 
 #include "objects.h"
@@ -226,7 +227,9 @@ static long stat_it(long kind, long id)
 
 	if (kind == SHM)
 		return shmctl((int)id, IPC_STAT, &shm);
-	return kind == SEM ? semctl((int)id, 0, IPC_STAT, (union semun){ .buf = &sem }) : msgctl((int)id, IPC_STAT, &msg);
+	if (kind == SEM)
+		return semctl((int)id, 0, IPC_STAT, (union semun){ .buf = &sem });
+	return msgctl((int)id, IPC_STAT, &msg);
 }
 
 /* IPC_SET to this owner, whose group has the same number, and this mode. */
@@ -242,7 +245,7 @@ static int give(enum kind kind, int id, uid_t uid, unsigned mode)
 	return kind == SEM ? semctl(id, 0, IPC_SET, (union semun){ .buf = &sem }) : msgctl(id, IPC_SET, &msg);
 }
 
-struct gift {
+static struct gift {
 	enum kind kind;
 	int id;
 	uid_t uid;
@@ -391,6 +394,44 @@ static void test_made_as(void)
 	act(&u, become_for_good, ANN, 0);
 	is(act(&u, op, sem, 1), 0, "as the user for good it uses the set");
 	is(act(&u, put, msg, 1), -EACCES, "and not the queue");
+	user_kill(&u);
+}
+
+struct thread {
+	int sem, slept, then;
+};
+
+static void *thread_run(void *arg)
+{
+	struct thread *t = arg;
+
+	t->slept = op_wait(t->sem, -1) ? errno : 0;
+	t->then = op(t->sem, 1) ? errno : 0;
+	return NULL;
+}
+
+/* What the thread's sleep ended with, and what the call after it did: two numbers in one. */
+static long change_under_sleeper(long sem, long uid)
+{
+	struct thread t = { .sem = (int)sem };
+	pthread_t id;
+
+	if (pthread_create(&id, NULL, thread_run, &t) || !wait_until(sem_ncnt((int)sem, 0) == 1) || seteuid((uid_t)uid))
+		return -1;
+	pthread_join(id, NULL);
+	return t.slept * 1000 + t.then;
+}
+
+/* libc has every thread change its ids, by a signal, which no semop sleeps through. */
+static void test_threads(void)
+{
+	struct user u = user_new(0);
+	int sem = sem_new(1);
+
+	is(act(&u, change_under_sleeper, sem, ANN), EINTR * 1000 + EACCES,
+	   "seteuid in one thread: another one's sleep ends with EINTR, and its next call is refused");
+	is(sem_value(sem, 0), 0, "the set is as it was");
+	is(sem_ncnt(sem, 0), 0, "and nobody waits");
 	user_kill(&u);
 }
 
@@ -781,6 +822,7 @@ int main(void)
 	test_setuid_to_stranger();
 	test_seteuid_and_back();
 	test_made_as();
+	test_threads();
 	undo_after_setuid(false, 0600);
 	undo_after_setuid(true, 0);
 	test_undo_of_another_user();
