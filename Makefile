@@ -120,7 +120,7 @@ $(B)/model-all.t: Makefile
 	@printf '#!/bin/sh\nexec t/model/model.sh --all\n' > $@ && chmod +x $@
 
 # Real programs, each on the kernel, under ipcrun, and under ipcrun with no System V IPC in the kernel.
-APPS_T := $(patsubst %,t/apps/%.sh,tools postgresql fakeroot buffer x11 php perl python stress-ng debian)
+APPS_T := $(patsubst %,t/apps/%.sh,tools postgresql fakeroot buffer x11 php perl python stress-ng apache debian)
 
 build-tests: all $(TESTS) $(WRAPPERS) $(OWN_T)
 

@@ -6,7 +6,7 @@
 # and asks no server. Where there is no apt-get it names the packages and leaves the rest to the reader.
 
 demo='gcc libc6-dev make libsqlite3-dev perl-base util-linux'
-apps='buffer fakeroot perl php-cli postgresql-15 python3 python3-sysv-ipc stress-ng x11-apps xvfb'
+apps='apache2-bin apache2-utils buffer fakeroot perl php-cli postgresql-15 python3 python3-sysv-ipc stress-ng x11-apps xvfb'
 packaging='bash-completion debhelper dpkg-dev lintian pkg-config zsh'
 source='bzip2 dpkg-dev patch xz-utils'
 check="$demo $apps $packaging $source clang libcap2-bin libclang-rt-14-dev mandoc procps python3-prometheus-client spin strace"

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 #
 # The frame of the tests of real programs: sourced, not run. A test defines `app`, which runs the program once and
-# judges it, names what it needs, and calls `apps_main "$@"`. That runs `app` in up to three modes:
+# judges it, names what it needs, and calls `apps_main "$@"`. That runs `app` in up to three modes (see mode_wrap):
 #
 #	native		the kernel's calls, in an IPC namespace of its own
 #	ipcrun		each command is started on one named namespace, by "${wrap[@]}"
@@ -10,10 +10,12 @@
 #
 # In each the outcome must be the same: `same` compares it with that of the first mode. After each, no object is left.
 #
-# Set by the test before apps_main: needs="PROGRAM:PACKAGE ...". For `app`: $mode, $work (its working directory, empty,
-# one a mode), $dir (one for all modes), wrap. Environment: IPCRUN, IPCCTL, NOSYSV, T_KEEP=1 (keep the directory).
+# Set by the test before apps_main: needs="PROGRAM:PACKAGE ...", and as_root=1 if it must be root. For `app`: $mode,
+# $work (its working directory, empty, one a mode), $dir (one for all modes), wrap. Environment: IPCRUN, IPCCTL,
+# NOSYSV, T_KEEP=1 (keep the directory).
 #
-# Rules: what is started inherits T_APP_DIR, by which cleanup finds it. As root the test goes on as an ordinary user.
+# Rules: what is started inherits T_APP_DIR, by which cleanup finds it. As root the test goes on as an ordinary user,
+# but not with as_root, which is skipped where one is not root.
 # No wait is unbounded: wait_until gives up after T_WAIT seconds, `bounded` ends a command after T_LIMIT.
 
 set -u
@@ -28,7 +30,8 @@ IPCCTL=$(realpath -m "${IPCCTL:-$top/build/ipcctl}")
 T_WAIT=${T_WAIT:-30}
 T_LIMIT=${T_LIMIT:-120}
 dir=${T_APP_DIR:-}
-needs=
+needs='' as_root=''
+modes="native ipcrun ipcrun-nosysv"
 count=0 failed=0 mode='' counts=''
 
 # ---- TAP ----
@@ -167,9 +170,11 @@ start_over() {	# MODE...: once more, as an ordinary user in an IPC namespace of 
 
 	prepare_directory "$@"
 	if [ "$(id -u)" = 0 ]; then
-		user=(setpriv "--reuid=$(id -u nobody)" "--regid=$(id -g nobody)" --clear-groups)
-		copy_tree "${user[@]}"
-		chown -R "$(id -u nobody):$(id -g nobody)" "$dir"
+		if [ ! "$as_root" ]; then
+			user=(setpriv "--reuid=$(id -u nobody)" "--regid=$(id -g nobody)" --clear-groups)
+			copy_tree "${user[@]}"
+			chown -R "$(id -u nobody):$(id -g nobody)" "$dir"
+		fi
 		unshare -i true 2>/dev/null && apart=(unshare -i)
 	elif unshare -U --map-current-user -i true 2>/dev/null; then
 		apart=(unshare -U --map-current-user -i)
@@ -219,21 +224,24 @@ kernel_unused() {	# IDS: what kernel_ids gave before
 	is "$(kernel_ids)" "$(awk '{ print $1 + 1, $2 + 1, $3 + 1 }' <<<"$1")" "the kernel was asked for no object"
 }
 
+mode_wrap() {	# what a command is started by: each of $modes is a line here
+	case $mode in
+	native) wrap=() ;;
+	ipcrun) wrap=("$IPCRUN" -n "$namespace" --) ;;
+	ipcrun-nosysv) wrap=("$dir/nosysv" "$IPCRUN" -n "$namespace" --) ;;
+	esac
+}
+
 enter_mode() {	# 1 if there is nothing to run
-	wrap=() counts=''
+	counts=''
 	namespace=t-${script##*/}-$$
 	work=$dir/$mode
 	case $mode in
-	native)
-		[ -r /proc/sysvipc/shm ] || { skip "this machine has no System V IPC"; return 1; }
-		;;
-	*)
-		[ -x "$IPCRUN" ] || { skip "no $IPCRUN"; return 1; }
-		wrap=("$IPCRUN" -n "$namespace" --)
-		[ "$mode" = ipcrun ] || wrap=("$dir/nosysv" "${wrap[@]}")
-		;;
+	native) [ -r /proc/sysvipc/shm ] || { skip "this machine has no System V IPC"; return 1; } ;;
+	*) [ -x "$IPCRUN" ] || { skip "no $IPCRUN"; return 1; } ;;
 	esac
-	[ "$mode" != ipcrun-nosysv ] || filter_works || return 1
+	[[ $mode != *-nosysv ]] || filter_works || return 1
+	mode_wrap
 	mkdir "$work" && cd "$work" || exit 1
 	[ "$mode" = native ] || [ ! "${T_APART:-}" ] || ids_before=$(kernel_ids)
 }
@@ -261,16 +269,15 @@ apps_main() {	# [MODE...]
 	local began
 
 	PATH=$PATH:/usr/sbin:/sbin
-	[ $# -gt 0 ] || set -- native ipcrun ipcrun-nosysv
+	# shellcheck disable=SC2086 # one word a mode
+	[ $# -gt 0 ] || set -- $modes
 	for mode; do
-		case $mode in
-		native | ipcrun | ipcrun-nosysv) ;;
-		*)
-			echo "usage: ${0##*/} [native | ipcrun | ipcrun-nosysv] ..." >&2
+		[[ " $modes " = *" $mode "* ]] || {
+			echo "usage: ${0##*/} [${modes// / | }] ..." >&2
 			exit 2
-			;;
-		esac
+		}
 	done
+	[ ! "$as_root" ] || [ "$(id -u)" = 0 ] || skip_all "it must be run by root"
 	need
 	mode=
 	[ "$dir" ] || start_over "$@"
