@@ -15,7 +15,6 @@
 #ifndef T_STEP_H
 #define T_STEP_H
 
-#include <dirent.h>
 #include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -27,6 +26,7 @@
 
 #include "libipc.h"
 #include "slot.h"
+#include "directory.h"
 #include "proc.h"
 #include "tap.h"
 
@@ -94,21 +94,6 @@ static int step_missed; /* rounds where the victim took another way than when it
 		}                                                                                   \
 	} while (0)
 
-static void step_remove_dir(void)
-{
-	char path[400];
-	DIR *d = opendir(step_dir);
-	struct dirent *e;
-
-	while (d && (e = readdir(d))) {
-		snprintf(path, sizeof path, "%s/%s", step_dir, e->d_name);
-		unlink(path);
-	}
-	if (d)
-		closedir(d);
-	rmdir(step_dir);
-}
-
 /* Ends a test that hangs, and removes the directory of one that was killed. */
 static void step_watchdog(void)
 {
@@ -130,7 +115,7 @@ static void step_watchdog(void)
 		diag("hangs: %s, step %ld", step_sh->round, step_sh->k);
 		kill(parent, SIGKILL);
 	}
-	step_remove_dir();
+	directory_remove(step_dir);
 	_exit(0);
 }
 
@@ -153,7 +138,7 @@ static void step_open(void)
 	sched_setaffinity(0, sizeof set, &set);
 	step_ns = ipc_open(step_dir, IPC_OPEN_CREATE);
 	if (!step_ns) {
-		step_remove_dir();
+		directory_remove(step_dir);
 		bail_out(ipc_open_error());
 	}
 }

@@ -7,13 +7,13 @@
  * Killed soon, a round ends in the opening; later, in the making. The delay is drawn by what one undisturbed opener
  * takes.
  */
-#include <dirent.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "libipc.h"
 #include "users.h"
+#include "directory.h"
 #include "proc.h"
 #include "tap.h"
 
@@ -33,19 +33,6 @@ static int bad, killed_early, killed_late;
 		if (!(cond) && bad++ < 5)                                                           \
 			diag(__VA_ARGS__);                                                          \
 	} while (0)
-
-static int files(const char *prefix)
-{
-	DIR *d = opendir(dir);
-	struct dirent *e;
-	int n = 0;
-
-	while (d && (e = readdir(d)))
-		n += !strncmp(e->d_name, prefix, strlen(prefix));
-	if (d)
-		closedir(d);
-	return n;
-}
 
 static int opener(void *arg)
 {
@@ -85,7 +72,8 @@ static void look(int round, const char *when)
 		      "round %d, %s: set %d of opener %d is lost", round, when, made[i] - 1, i);
 	}
 	check(sets(ns) >= answered, "round %d, %s: %d sets, %d were made", round, when, sets(ns), answered);
-	check(files("sem-") == sets(ns), "round %d, %s: %d sets, %d files", round, when, sets(ns), files("sem-"));
+	check(directory_files(dir, "sem-") == sets(ns), "round %d, %s: %d sets, %d files", round, when, sets(ns),
+	      directory_files(dir, "sem-"));
 	ipc_close(ns);
 }
 

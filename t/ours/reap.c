@@ -17,6 +17,7 @@
 #include "libipc.h"
 #include "registry.h"
 #include "slot.h"
+#include "directory.h"
 #include "proc.h"
 #include "tap.h"
 
@@ -40,7 +41,6 @@ static struct worker *workers;
 static ipc_ns *ns;
 static int set, queue, segment, full;
 static char dir[64];
-static pid_t main_pid;
 static long round_now;
 static int bad;
 
@@ -51,39 +51,6 @@ static int bad;
 			diag("  " __VA_ARGS__);                                                     \
 		}                                                                                   \
 	} while (0)
-
-static void remove_dir(void)
-{
-	char path[400];
-	DIR *d = opendir(dir);
-	struct dirent *e;
-
-	while (d && (e = readdir(d))) {
-		snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
-		unlink(path);
-	}
-	if (d)
-		closedir(d);
-	rmdir(dir);
-}
-
-static void at_end(void)
-{
-	if (getpid() == main_pid)
-		remove_dir();
-}
-
-static void on_alarm(int sig)
-{
-	static const char text[] = "not ok - hangs\n";
-
-	(void)sig;
-	if (write(1, text, sizeof text - 1) < 0)
-		_exit(254);
-	if (getpid() == main_pid)
-		remove_dir();
-	_exit(254);
-}
 
 /* A hang anywhere: this many seconds from here. */
 static void within(unsigned seconds)
@@ -462,8 +429,7 @@ static void set_up(void)
 	struct letter l = { .type = 1 };
 	struct msqid_ds ds = { .msg_perm.mode = 0600, .msg_qbytes = 150 };
 
-	snprintf(dir, sizeof dir, "/dev/shm/ipc-reap-%d", (int)main_pid);
-	atexit(at_end);
+	directory_begin(dir, "reap");
 	workers = mmap(NULL, sizeof *workers * WORKERS, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ns = ipc_open(dir, IPC_OPEN_CREATE);
 	if (!ns || workers == MAP_FAILED)
@@ -498,8 +464,6 @@ int main(void)
 	const char *n = getenv("T_ROUNDS");
 	long rounds = n ? strtol(n, NULL, 10) : ROUNDS;
 
-	main_pid = getpid();
-	signal(SIGALRM, on_alarm);
 	srandom((unsigned)tap_seed());
 	set_up();
 	for (round_now = 0; round_now < rounds && !bad; round_now++)

@@ -243,6 +243,6 @@ int main(void)
 	step_all_free();
 	succeeds(ctl(0, IPC_RMID, 0), "removed");
 	ipc_close(step_ns);
-	step_remove_dir();
+	directory_remove(step_dir);
 	return done_testing();
 }

@@ -514,6 +514,6 @@ int main(void)
 	ok(orphans < 20, "nodes of interrupted calls come back (%u left)", orphans);
 	succeeds(ipc_msgctl(step_ns, queue, IPC_RMID, NULL), "removed");
 	ipc_close(step_ns);
-	step_remove_dir();
+	directory_remove(step_dir);
 	return done_testing();
 }

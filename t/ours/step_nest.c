@@ -281,6 +281,6 @@ int main(void)
 	marks();
 	removals();
 	ipc_close(step_ns);
-	step_remove_dir();
+	directory_remove(step_dir);
 	return done_testing();
 }

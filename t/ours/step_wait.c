@@ -522,6 +522,6 @@ int main(void)
 		play(&scenes[i]);
 	step_all_free();
 	ipc_close(step_ns);
-	step_remove_dir();
+	directory_remove(step_dir);
 	return done_testing();
 }

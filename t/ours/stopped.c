@@ -4,7 +4,6 @@
  * limits, and get their answers. No row is lost: when the stopped one goes on it saves the others' too, and when it is
  * killed the next process does. That is seen by deleting the registry, so that only the store is left.
  */
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -14,32 +13,14 @@
 #include <sys/syscall.h>
 
 #include "libipc.h"
+#include "directory.h"
 #include "proc.h"
 #include "tap.h"
 
 #define WAL_WRITE_LOCK 120 /* SQLite's byte of meta.sqlite-shm */
 
 static char dir[64];
-static pid_t main_pid;
 static struct { volatile int old, made, set; } *sh;
-
-static void remove_dir(void)
-{
-	DIR *d = opendir(dir);
-	struct dirent *e;
-
-	while (d && (e = readdir(d)))
-		unlinkat(dirfd(d), e->d_name, 0);
-	if (d)
-		closedir(d);
-	rmdir(dir);
-}
-
-static void at_end(void)
-{
-	if (getpid() == main_pid)
-		remove_dir();
-}
 
 static ipc_ns *open_it(void)
 {
@@ -159,7 +140,7 @@ static bool stopped(int stop, bool warm, bool killed)
 	pid_t pid;
 	int e, f;
 
-	remove_dir();
+	directory_remove(dir);
 	if (proc_wait(proc_run(prepare, NULL)))
 		bail_out("no namespace");
 	pid = proc_run(holder, warm ? dir : NULL);
@@ -189,9 +170,7 @@ int main(void)
 {
 	int stops = 0;
 
-	main_pid = getpid();
-	snprintf(dir, sizeof dir, "/dev/shm/ipc-stopped-%d", (int)main_pid);
-	atexit(at_end);
+	directory_begin(dir, "stopped");
 	sh = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (sh == MAP_FAILED)
 		bail_out("no shared page");

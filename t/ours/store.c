@@ -23,6 +23,7 @@
 #include "libipc.h"
 #include "registry.h"
 #include "slot.h"
+#include "directory.h"
 #include "proc.h"
 #include "tap.h"
 
@@ -65,7 +66,6 @@ struct shared {
 
 static struct shared *sh;
 static char dir[64];
-static pid_t main_pid;
 
 __attribute__((format(printf, 1, 2))) static void wrong(const char *fmt, ...)
 {
@@ -107,36 +107,6 @@ static void delete_file(const char *name)
 
 	path_of(path, sizeof path, name);
 	unlink(path);
-}
-
-static void remove_dir(void)
-{
-	DIR *d = opendir(dir);
-	struct dirent *e;
-
-	while (d && (e = readdir(d)))
-		delete_file(e->d_name);
-	if (d)
-		closedir(d);
-	rmdir(dir);
-}
-
-static void at_end(void)
-{
-	if (getpid() == main_pid)
-		remove_dir();
-}
-
-static void on_alarm(int sig)
-{
-	static const char text[] = "not ok - hangs\n";
-
-	(void)sig;
-	if (write(1, text, sizeof text - 1) < 0)
-		_exit(254);
-	if (getpid() == main_pid)
-		remove_dir();
-	_exit(254);
 }
 
 static ipc_ns *open_it(void)
@@ -437,7 +407,7 @@ static void lose(enum lost what)
 
 static void reappears(enum lost what, bool undo)
 {
-	remove_dir();
+	directory_remove(dir);
 	ok(!proc_wait(proc_run(make_all, NULL)) && fine(), "objects of each kind are made");
 	if (undo)
 		ok(proc_wait(proc_run(hold_undo, NULL)) == 1000 + SIGKILL && fine(),
@@ -784,7 +754,7 @@ static void killed(struct scene *s, enum lost what)
 	bool complete = false, good = true;
 	pid_t asleep = 0;
 
-	remove_dir();
+	directory_remove(dir);
 	for (; !complete && good; k += step) {
 		sh->done = sh->sleeping = 0;
 		if (s->sleeper) {
@@ -828,7 +798,7 @@ static void killed_opening(void)
 	long k = 0;
 
 	for (; !complete && good; k++) {
-		remove_dir();
+		directory_remove(dir);
 		sh->done = sh->sleeping = 0;
 		complete = kill_at(proc_run(opener, NULL), k, true);
 		sh->done = 0;
@@ -841,15 +811,12 @@ static void killed_opening(void)
 
 int main(void)
 {
-	main_pid = getpid();
-	signal(SIGALRM, on_alarm);
 	alarm(120);
 	srandom((unsigned)tap_seed());
 	sh = mmap(NULL, sizeof *sh, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (sh == MAP_FAILED)
 		bail_out("no shared page");
-	snprintf(dir, sizeof dir, "/dev/shm/ipc-store-%d", (int)main_pid);
-	atexit(at_end);
+	directory_begin(dir, "store");
 	for (int l = 0; l < LOSSES; l++) {
 		reappears((enum lost)l, false);
 		reappears((enum lost)l, true);

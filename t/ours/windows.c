@@ -7,7 +7,6 @@
  * A process is stopped at the begin of one function of the library by a breakpoint, which its parent sets. No timing:
  * each thing is begun when the other one stands still.
  */
-#include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -31,6 +30,7 @@
 #include "registry.h"
 #include "slot.h"
 #include "users.h"
+#include "directory.h"
 #include "proc.h"
 #include "tap.h"
 
@@ -47,34 +47,6 @@ static void name_directory(void)
 	strcpy(dir, "/dev/shm/ipcd-windows-XXXXXX");
 	if (!mkdtemp(dir))
 		bail_out("mkdtemp");
-}
-
-static int files(const char *prefix)
-{
-	DIR *d = opendir(dir);
-	struct dirent *e;
-	int n = 0;
-
-	while (d && (e = readdir(d)))
-		n += !strncmp(e->d_name, prefix, strlen(prefix));
-	if (d)
-		closedir(d);
-	return n;
-}
-
-static void remove_directory(void)
-{
-	char path[400];
-	DIR *d = opendir(dir);
-	struct dirent *e;
-
-	while (d && (e = readdir(d))) {
-		snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
-		unlink(path);
-	}
-	if (d)
-		closedir(d);
-	rmdir(dir);
 }
 
 static void make_objects(void)
@@ -285,7 +257,7 @@ static int create_beside_exec(void)
 
 static void exec_while_creating(void)
 {
-	int before = files("shm-");
+	int before = directory_files(dir, "shm-");
 	pid_t victim;
 
 	make_pipes();
@@ -293,13 +265,13 @@ static void exec_while_creating(void)
 		bail_out("pipe");
 	victim = traced(create_beside_exec);
 	ok(run_to(victim, registry_add), "a thread has made a segment's file and no row yet");
-	is(files("shm-"), before + 1, "... the file is there");
+	is(directory_files(dir, "shm-"), before + 1, "... the file is there");
 	if (write(exec_pipe[1], "x", 1) != 1)
 		bail_out("pipe");
 	ok(hears('r'), "... another thread calls exec");
 	tell();
 	ok(hears('a'), "... and the new image opens the namespace");
-	is(files("shm-"), before, "... the file that no row names is gone");
+	is(directory_files(dir, "shm-"), before, "... the file that no row names is gone");
 	tell();
 	is(proc_wait(victim), 0, "... the image ends");
 	close_pipes();
@@ -393,7 +365,7 @@ static int segments(void)
 
 static void dead_creator(void)
 {
-	int had = segments(), files_before = files("shm-");
+	int had = segments(), files_before = directory_files(dir, "shm-");
 	pid_t victim = traced(create_one), reaper = traced(sweep), creator = traced(create_one);
 
 	use_up_indexes(62);
@@ -405,7 +377,7 @@ static void dead_creator(void)
 	is(go_on(creator), 0, "... the other row is made");
 	is(go_on(reaper), 0, "... the reaper goes on");
 	is(segments(), had + 2, "... both segments are there");
-	is(files("shm-"), files_before + 2, "... and have their memory");
+	is(directory_files(dir, "shm-"), files_before + 2, "... and have their memory");
 }
 
 /* ---- a reaper in a call that saves nothing, beside one that does ---- */
@@ -613,7 +585,8 @@ static void remove_while_opened(void)
 	ok(run_to(opener, registry_init), "a process makes the tables of a namespace");
 	is(users_remove(dir), -EBUSY, "... removing the directory meanwhile is refused");
 	is(go_on(opener), 0, "... the process opens it");
-	is(files("registry") + files("slots") + files("users") + files("sem-"), 4, "... with all its files");
+	is(directory_files(dir, "registry") + directory_files(dir, "slots") + directory_files(dir, "users") +
+	   directory_files(dir, "sem-"), 4, "... with all its files");
 	is(users_remove(dir), 0, "with nobody there it is removed");
 	is(access(dir, F_OK), -1, "... it is gone");
 }
@@ -878,6 +851,6 @@ int main(int argc, char **argv)
 	remove_while_opened();
 	lock_that_is_gone();
 	fork_while_opened();
-	remove_directory();
+	directory_remove(dir);
 	return done_testing();
 }
