@@ -4,68 +4,27 @@
 # PostgreSQL 15 as Debian ships it, with shared_memory_type=sysv and dynamic_shared_memory_type=sysv: initdb, pgbench,
 # then kill -9 of the postmaster with a backend alive, which must keep every restart away until it is gone.
 #
-#	postgresql.sh [native | ipcrun | ipcrun-nosysv] ...	(none named: all three)
+#	postgresql.sh [native | ipcrun | ipcrun-nosysv] ...	(none named: all three; see apps.sh)
 #
-# native: the kernel's calls. ipcrun: every command of the server side runs in one named namespace. ipcrun-nosysv: the
-# same, and a seccomp filter answers ENOSYS to the twelve system calls. Clients of the socket need no IPC and run bare.
+# Every command of the server side runs in the namespace. Clients of the socket need no IPC and run bare.
 #
-# Environment: IPCRUN, IPCCTL (build/ipcrun, build/ipcctl), NOSYSV (a built nosysv; else it is compiled here),
-# PG_BIN (/usr/lib/postgresql/15/bin), PG_SEMAPHORES=sysv (it was built to use them: then it must), T_KEEP=1 (keep the directory with the logs).
+# Environment: PG_BIN (/usr/lib/postgresql/15/bin), PG_SEMAPHORES=sysv (it was built to use them: then it must).
 #
-# Rules: everything that is started has its working directory below $dir; that is how cleanup finds it. As root the test
-# goes on as an ordinary user, and where possible in an IPC namespace of its own, so that it meets nobody's objects.
+# Rules: everything that is started has its working directory below $dir; that is how cleanup finds it, as PostgreSQL
+# writes its titles over its environment.
+#
+# shellcheck disable=SC2317 # wait_until calls what it is given
 
-set -u
-export LC_ALL=C
-here=$(cd "$(dirname "$0")" && pwd)
-top=${T_TOP:-$(cd "$here/../.." && pwd)}
-IPCRUN=${IPCRUN:-$top/build/ipcrun}
-IPCCTL=${IPCCTL:-$top/build/ipcctl}
+# shellcheck source=t/apps/apps.sh
+. "$(dirname "$0")/apps.sh"
 PG_BIN=${PG_BIN:-/usr/lib/postgresql/15/bin}
-T_WAIT=30
+needs=$PG_BIN/postgres:postgresql-15
 clients=8
 per_client=500
-dir=${T_PG_DIR:-}
 unset PGHOSTADDR PGPORT PGOPTIONS PGSERVICE PGDATA PGSSLMODE
 export PGHOST=$dir PGUSER=postgres PGDATABASE=postgres
 
-# --- TAP ---
-
-count=0
-failed=0
-mode=
-
-ok() {	# STATUS NAME: passes if STATUS is 0
-	count=$((count + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $count - $mode: $2"
-	else
-		echo "not ok $count - $mode: $2"
-		failed=$((failed + 1))
-	fi
-	return "$1"
-}
-
-is() {	# GOT WANT NAME
-	[ "$1" = "$2" ]
-	ok $? "$3" || { echo "#   got '$1', want '$2'"; return 1; }
-}
-
-skip() {
-	count=$((count + 1))
-	echo "ok $count - $mode # SKIP $1"
-}
-
-skip_all() {
-	echo "1..0 # SKIP $1"
-	exit 0
-}
-
-diag() {	# each line of standard input
-	sed 's/^/# /'
-}
-
-# --- processes ---
+# ---- processes ----
 
 pids_below() {	# DIR: those whose working directory it is, or is below it; zombies have none
 	local link pid
@@ -81,21 +40,12 @@ pids_below() {	# DIR: those whose working directory it is, or is below it; zombi
 	done
 }
 
-wait_until() {	# COMMAND...: until it succeeds; 1 if it does not within T_WAIT seconds
-	local end=$((SECONDS + T_WAIT))
-
-	until "$@"; do
-		[ $SECONDS -lt $end ] || return 1
-		sleep 0.05
-	done
+started() {
+	pids_below "$dir"
 }
 
 state_is() {	# PID LETTER
 	[ "$(sed 's/.*) \(.\).*/\1/' "/proc/$1/stat" 2>/dev/null)" = "$2" ]
-}
-
-gone() {	# PID: nothing, or a zombie
-	[ ! -e "/proc/$1" ] || state_is "$1" Z
 }
 
 all_gone() {	# PID...
@@ -113,100 +63,14 @@ reap() {	# PID of a child: its exit status, which it must reach in time
 	} 2>/dev/null	# bash's word that it was killed
 }
 
-kill_all() {
-	local pids end=$((SECONDS + 10))
-
-	while pids=$(pids_below "$dir"); [ -n "$pids" ] && [ $SECONDS -lt $end ]; do
-		# shellcheck disable=SC2086
-		kill -9 $pids 2>/dev/null
-		sleep 0.05
-	done
-}
-
-cleanup() {
-	trap '' HUP INT TERM
-	cd /
-	kill_all
-	[ -z "$mode" ] || namespace_remove
-	if [ "${T_KEEP:-}" ]; then
-		echo "# kept: $dir"
-	else
-		rm -rf "$dir"
-	fi
-}
-
-# --- as an ordinary user ---
-
-# Root: make the directory, and go on as another user in an IPC namespace of its own.
-become_user() {
-	local user=postgres uid gid apart=()
-
-	id -u $user >/dev/null 2>&1 || user=nobody
-	uid=$(id -u $user) gid=$(id -g $user)
-	unshare -i true 2>/dev/null && apart=(unshare -i)
-	prepare_directory "$@"
-	as_user=(setpriv "--reuid=$uid" "--regid=$gid" --clear-groups)
-	# A tree that the user cannot read is copied, the test with it.
-	if ! "${as_user[@]}" test -r "$here/postgresql.sh" ||
-		{ [ -x "$IPCRUN" ] && ! "${as_user[@]}" test -x "$IPCRUN"; }; then
-		mkdir -p "$dir/tree/t/apps" "$dir/tree/build"
-		cp "$here/postgresql.sh" "$dir/tree/t/apps/"
-		[ ! -x "$IPCRUN" ] || cp -P "$IPCRUN" "$IPCCTL" "$(dirname "$IPCRUN")"/*.so* "$dir/tree/build/"
-		here=$dir/tree/t/apps IPCRUN=$dir/tree/build/ipcrun IPCCTL=$dir/tree/build/ipcctl
-	fi
-	chown -R "$uid:$gid" "$dir"
-	export T_TOP=$top T_PG_DIR=$dir IPCRUN IPCCTL NOSYSV HOME=$dir USER=$user LOGNAME=$user
-	cd "$dir" || exit 1
-	exec "${apart[@]}" "${as_user[@]}" /bin/bash "$here/postgresql.sh" "$@"
-}
-
-# Not root: the same by a user namespace, where the machine allows one.
-become_apart() {
-	prepare_directory "$@"
-	export T_PG_DIR=$dir NOSYSV
-	cd "$dir" || exit 1
-	if unshare -U --map-current-user -i true 2>/dev/null; then
-		exec unshare -U --map-current-user -i /bin/bash "$here/postgresql.sh" "$@"
-	fi
-	exec /bin/bash "$here/postgresql.sh" "$@"
-}
-
-prepare_directory() {	# MODE...
-	dir=$(mktemp -d /tmp/ipcd-pg.XXXXXX) || exit 1
-	trap 'rm -rf "$dir"' EXIT	# until the exec
-	trap 'exit 1' HUP INT TERM
-	if [[ " $* " = *" ipcrun-nosysv "* ]] && [ -x "$IPCRUN" ]; then
-		if [ "${NOSYSV:-}" ]; then
-			cp "$NOSYSV" "$dir/nosysv"
-		else
-			${CC:-cc} -std=gnu11 -O1 -D_GNU_SOURCE -o "$dir/nosysv" "$top/t/lib/nosysv.c" 2>&1 | diag
-		fi
-	fi
-	NOSYSV=$dir/nosysv
-	chmod 0755 "$dir"
-}
-
-# --- the server ---
-
-namespace_remove() {
-	[ "$mode" != native ] && [ -d "/dev/shm/ipcd-$(id -u)/$namespace" ] || return 0
-	if "$IPCCTL" --help 2>&1 | grep -qw destroy; then
-		"$IPCCTL" -n "$namespace" destroy
-	else
-		rm -rf "/dev/shm/ipcd-$(id -u)/$namespace"
-	fi
-}
+# ---- the server ----
 
 sql() {	# STATEMENT: on standard output, one row a line
-	timeout $T_WAIT "$PG_BIN/psql" -X -A -t -q -c "$1"
+	timeout "$T_WAIT" "$PG_BIN/psql" -X -A -t -q -c "$1"
 }
 
 ready_or_ended() {
 	"$PG_BIN/pg_isready" -q || gone "$launcher"
-}
-
-in_namespace() {	# COMMAND...
-	timeout -k 5 $T_WAIT "${wrap[@]}" "$@"
 }
 
 # Starts the server below the script itself, so that the script reaps it; its log is a file of its own.
@@ -223,7 +87,7 @@ server_start() {
 }
 
 server_stop() {
-	in_namespace "$PG_BIN/pg_ctl" stop -D "$data" -m fast -w -t $T_WAIT >"$dir/$mode.stop" 2>&1 || {
+	run "$PG_BIN/pg_ctl" stop -D "$data" -m fast -w -t "$T_WAIT" >"$dir/$mode.stop" 2>&1 || {
 		diag <"$dir/$mode.stop"
 		return 1
 	}
@@ -235,7 +99,7 @@ server_refuses() {	# NAME
 	local status want="pre-existing shared memory block .* is still in use"
 
 	log=$dir/$mode.log.$((++starts))
-	in_namespace "$PG_BIN/postgres" -D "$data" >"$log" 2>&1 </dev/null
+	run "$PG_BIN/postgres" -D "$data" >"$log" 2>&1 </dev/null
 	status=$?
 	[ $status = 1 ] && grep -q "FATAL:  $want" "$log"
 	ok $? "$1" || { echo "#   exit status $status"; diag <"$log"; }
@@ -244,14 +108,10 @@ server_refuses() {	# NAME
 # The namespace's segments as ipcs -m lists them: key, id, owner, mode, bytes, attached.
 list_segments() {
 	if [ "$mode" = native ]; then
-		in_namespace ipcs -m | grep '^0x'
+		run ipcs -m | grep '^0x'
 	else
 		"$IPCCTL" -n "$namespace" ls shm | awk '$2 ~ /^0x/ { print $2, $1, $3, $4, $5, $6 }'
 	fi
-}
-
-segments() {	# how many there are
-	list_segments | grep -c .
 }
 
 attached() {	# the lock file's segment: nattch
@@ -269,13 +129,13 @@ bench() {	# NAME OPTION...: as many transactions as were asked for, none of them
 	timeout -k 5 60 "$PG_BIN/pgbench" -c $clients -j 2 -t $per_client "$@" >"$out" 2>&1
 	got=$(sed -n 's/^number of transactions actually processed: //p; s/^number of failed.*: //p' "$out" | xargs)
 	is "$got" "$want/$want 0 (0.000%)" "$name: $clients clients, $want transactions" || diag <"$out"
-	grep '^tps' "$out" | diag
+	counted "$(sed -n 's/^tps = \([0-9]*\).*/\1/p' "$out") transactions/s"
 }
 
-# --- the steps ---
+# ---- the steps ----
 
 step_initdb() {
-	in_namespace "$PG_BIN/initdb" -D "$data" -U postgres -A trust --locale=C -E UTF8 --no-sync \
+	run "$PG_BIN/initdb" -D "$data" -U postgres -A trust --locale=C -E UTF8 --no-sync \
 		>"$dir/$mode.initdb" 2>&1
 	ok $? "initdb" || { diag <"$dir/$mode.initdb"; return 1; }
 	cat >>"$data/postgresql.conf" <<-END
@@ -404,40 +264,19 @@ step_crash_without_lock_file() {
 step_stop() {
 	server_stop
 	is $? 0 "the server stops, exit status 0"
-	is "$(segments)" 0 "no segment is left" || list_segments | diag
-	if [ "$mode" != native ]; then
-		is "$(grep -c . /proc/sysvipc/shm)" "$kernel_had" "the kernel's own list of segments is as it was"
-	fi
 }
 
-# The filter does what it says, or the third mode proves nothing.
+# Without ipcrun the filter leaves it nothing.
 step_filter() {
-	"$NOSYSV" --check >"$dir/$mode.check" 2>&1
-	ok $? "the filter turns all twelve calls into ENOSYS" || { diag <"$dir/$mode.check"; return 1; }
-	timeout -k 5 $T_WAIT "$NOSYSV" "$PG_BIN/initdb" -D "$dir/$mode.none" -A trust --locale=C --no-sync \
-		>"$dir/$mode.check" 2>&1
+	bounded "$dir/nosysv" "$PG_BIN/initdb" -D "$work/none" -A trust --locale=C --no-sync >"$dir/$mode.check" 2>&1
 	[ $? = 1 ] && grep -q 'could not create shared memory segment: Function not implemented' "$dir/$mode.check"
 	ok $? "under the filter alone, initdb finds no System V IPC" || diag <"$dir/$mode.check"
 }
 
-run_mode() {
-	mode=$1
-	data=$dir/$mode.data
-	namespace=t-postgresql-$$
+app() {
+	data=$work/data
 	starts=0
-	kernel_had=$(grep -c . /proc/sysvipc/shm 2>/dev/null)
-	wrap=()
-	case $mode in
-	native)
-		[ -r /proc/sysvipc/shm ] || { skip "this machine has no System V IPC"; return; }
-		;;
-	ipcrun | ipcrun-nosysv)
-		[ -x "$IPCRUN" ] || { skip "no $IPCRUN"; return; }
-		wrap=("$IPCRUN" -n "$namespace" --)
-		[ "$mode" = ipcrun ] || wrap=("$NOSYSV" "${wrap[@]}")
-		;;
-	esac
-	[ "$mode" != ipcrun-nosysv ] || step_filter || return
+	[[ $mode != *-nosysv ]] || step_filter || return
 	step_initdb || return
 	server_start
 	ok $? "the server starts" || return
@@ -450,31 +289,4 @@ run_mode() {
 	step_stop
 }
 
-[ $# -gt 0 ] || set -- native ipcrun ipcrun-nosysv
-for m; do
-	case $m in
-	native | ipcrun | ipcrun-nosysv) ;;
-	*)
-		echo "usage: postgresql.sh [native | ipcrun | ipcrun-nosysv] ..." >&2
-		exit 2
-		;;
-	esac
-done
-[ -x "$PG_BIN/postgres" ] || skip_all "no PostgreSQL in $PG_BIN (Debian: apt-get install postgresql-15)"
-if [ -z "$dir" ]; then
-	[ "$(id -u)" = 0 ] && become_user "$@"
-	become_apart "$@"
-fi
-
-trap cleanup EXIT
-trap 'exit 1' HUP INT TERM
-cd "$dir" || exit 1
-for m; do
-	began=$SECONDS
-	run_mode "$m"
-	kill_all
-	namespace_remove
-	echo "# $m: $((SECONDS - began)) s"
-done
-echo "1..$count"
-[ $failed = 0 ]
+apps_main "$@"
