@@ -1,6 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Publish and help: the commit of an operation, and its completion by anybody. See area.h and doc/protocol.md. */
+#include <time.h>
+
 #include "area.h"
+
+void (*area_stuck)(const struct area *a);
+
+#define SPINS 200
+#define NAPS 100
+#define NAP_NS 50000
 
 /* What a frame of this thread is publishing; NULL once it has, or a handler's wrapper has taken it. */
 static __thread struct {
@@ -53,9 +61,30 @@ static inline void complete(struct area *a, uint64_t x, const struct entry *list
 		atomic_compare_exchange_strong(&a->head->op, &x, OP(SEQ(x) + 1, 0));
 }
 
+/* Others complete it, soon; else somebody is told. */
+static void wait_for_others(const struct area *a, uint64_t x)
+{
+	for (int i = 0; i < SPINS; i++) {
+		__builtin_ia32_pause();
+		if (!area_unmoved(a, x))
+			return;
+	}
+	for (int i = 0; i < NAPS; i++) {
+		nanosleep(&(struct timespec){ .tv_nsec = NAP_NS }, NULL);
+		if (!area_unmoved(a, x))
+			return;
+	}
+	if (area_stuck)
+		area_stuck(a);
+}
+
 /* Complete what somebody has published. */
 void area_help(struct area *a, uint64_t x)
 {
+	if (a->readonly) {
+		wait_for_others(a, x);
+		return;
+	}
 	uint32_t who = WHO(x), count;
 	uint64_t hot;
 	const struct entry *list;

@@ -90,6 +90,7 @@ struct request {
 	_Atomic uint32_t filling; /* node that a frame of it is filling, */
 	_Atomic uint32_t filler;  /* if this is the tag of its owner's slot */
 	uint8_t spares[12];       /* how many, roughly */
+	uint64_t serial;          /* of a daemon's client that waits here: its request, so that it is found again */
 	_Atomic uint64_t since;   /* when it fell asleep (ms, CLOCK_MONOTONIC):48, turn:16; for ipcctl */
 };
 
@@ -104,7 +105,9 @@ _Static_assert(sizeof(struct area_head) == 128 && offsetof(struct area_head, op)
 struct area {
 	struct area_head *head; /* the mapping */
 	size_t length;
+	uint32_t count; /* head->count when it was mapped: what its sharers may write there later does not count */
 	uint64_t who_at, big_at, big_size;
+	bool readonly; /* others complete what is published */
 };
 
 #define SEQ(x) ((x) >> 16)
@@ -156,6 +159,9 @@ static inline uint32_t area_index(const struct area *a, const void *p)
 }
 
 void area_help(struct area *a, uint64_t x);
+
+/* Of an area that this process cannot write: what is published there is not completed. */
+extern void (*area_stuck)(const struct area *a);
 
 #ifndef __x86_64__
 #error "libipc needs a 16-byte compare-and-swap; only x86-64's is written and tested"

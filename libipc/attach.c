@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "attach.h"
+#include "route_call.h"
+#include "route_wire.h"
 
 static bool segment_in(struct txn *t, int id, struct row *r)
 {
@@ -40,6 +42,8 @@ int attach_add(struct ipc_ns *ns, int who, uint32_t tag, int id, pid_t pid, uint
 	struct txn t;
 	int e;
 
+	if (ns->wire)
+		return wire_attached(ns, tag == ns->tag ? 0 : tag, &id, record, 1);
 	if (ns->att_tag != tag && file_fence(area_cell(&ns->reg, head), 8))
 		return -ENOMEM;
 	ns->att_tag = tag;
@@ -124,6 +128,10 @@ void attach_drop(struct ipc_ns *ns, int who, uint32_t tag, uint32_t record, pid_
 
 	if (!record)
 		return;
+	if (ns->wire) {
+		wire_detach(ns, record);
+		return;
+	}
 	do {
 		txn_begin(&t, &ns->reg, (uint32_t)who);
 		uint32_t link = find_record(&t, tag, record);

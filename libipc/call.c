@@ -5,6 +5,7 @@
 
 #include "call.h"
 #include "libipc.h"
+#include "route_call.h"
 
 static int existing(struct get *g, const struct row *r)
 {
@@ -69,6 +70,8 @@ int call_get(struct ipc_ns *ns, int who, struct get *g)
 			return existing(g, &r);
 		if (g->key != IPC_PRIVATE && !(g->flags & IPC_CREAT))
 			return -ENOENT;
+		if (ns->wire)
+			return wire_get(ns, g->kind, g->key, g->size, g->flags);
 		slots_sweep(ns, who);
 		cold_enter(ns, &c);
 		e = create(ns, who, g);
@@ -118,7 +121,7 @@ int call_owned_row(struct ipc_ns *ns, enum kind kind, int id, struct row *r)
 ipc_ns *ipc_open(const char *dir, int flags)
 {
 	struct ipc_ns *ns;
-	int e = ns_open(dir, flags & IPC_OPEN_CREATE, &ns);
+	int e = flags & IPC_OPEN_SOCKET && !dir ? ns_fail(-EINVAL, "a daemon's socket needs a name") : ns_open(dir, flags, &ns);
 
 	if (e) {
 		if (!*ns_error)
@@ -155,10 +158,10 @@ static int limit_named(const char *name)
 
 int ipc_limit_get(ipc_ns *ns, const char *name, unsigned long long *value)
 {
-	int l = limit_named(name);
+	int l = limit_named(name), who = ns->wire ? ns_enter(ns) : 0;
 
-	if (l < 0)
-		return (int)call_result(-EINVAL);
+	if (l < 0 || who < 0)
+		return (int)call_result(l < 0 ? -EINVAL : who);
 	*value = registry_limit(ns, (enum limit)l);
 	return 0;
 }
@@ -172,6 +175,8 @@ int ipc_limit_set(ipc_ns *ns, const char *name, unsigned long long value)
 		return (int)call_result(who);
 	if (l < 0)
 		return (int)call_result(-EINVAL);
+	if (ns->wire)
+		return (int)call_result(wire_limit(ns, l, value));
 	cold_enter(ns, &c);
 	e = registry_set_limit(ns, who, (enum limit)l, value);
 	cold_leave(ns, &c);

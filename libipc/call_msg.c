@@ -9,6 +9,7 @@
 #include "call.h"
 #include "libipc.h"
 #include "obj_msg.h"
+#include "route_call.h"
 
 #ifndef MSG_STAT_ANY
 #define MSG_STAT_ANY 13
@@ -49,6 +50,8 @@ static int send(struct ipc_ns *ns, int id, const void *msg, size_t size, int fla
 		return e;
 	if (!(e & MAY_ALTER))
 		return -EACCES;
+	if (!(e & MAY_MAP))
+		return wire_msgsnd(ns, id, type, (const char *)msg + sizeof type, size, flags);
 	e = object_open(ns, KIND_MSG, id, who, &o);
 	if (e)
 		return e;
@@ -82,6 +85,8 @@ static ssize_t receive(struct ipc_ns *ns, int id, void *msg, size_t size, long t
 		return -EACCES;
 	if (call_bad_pointer(msg, sizeof(long)))
 		msg = NULL; /* found out when a message is stored */
+	if (!(e & MAY_MAP))
+		return wire_msgrcv(ns, id, msg, size, type, flags);
 	e = object_open(ns, KIND_MSG, id, who, &o);
 	return e ? e : msg_queue_receive(ns, who, o, id, msg, size, type, flags);
 }
@@ -101,6 +106,8 @@ static int msg_stat(struct ipc_ns *ns, int who, int id, int cmd, struct msqid_ds
 
 	if (!e)
 		e = object_open(ns, KIND_MSG, row_id(&r), who, &o);
+	if (e == -EXDEV)
+		return wire_msgctl(ns, id, cmd, buf, call_bad_pointer(buf, sizeof *buf));
 	if (!e)
 		e = msg_queue_stat(ns, who, o, &st);
 	if (e)
@@ -141,6 +148,8 @@ static int msg_info(struct ipc_ns *ns, int who, int cmd, struct msginfo *i)
 {
 	uint32_t in_use, max = registry_max_index(ns, KIND_MSG, &in_use);
 
+	if (ns->wire && cmd == MSG_INFO)
+		return wire_msgctl(ns, 0, cmd, i, call_bad_pointer(i, sizeof *i));
 	if (call_bad_pointer(i, sizeof *i))
 		return -EFAULT;
 	memset(i, 0, sizeof *i);
@@ -171,6 +180,8 @@ static int msg_set(struct ipc_ns *ns, int who, int id, const struct msqid_ds *bu
 
 	if (call_bad_pointer(buf, sizeof *buf))
 		return -EFAULT;
+	if (ns->wire)
+		return wire_msgctl(ns, id, IPC_SET, (void *)buf, false);
 	e = call_owned_row(ns, KIND_MSG, id, &r);
 	if (e)
 		return e;
@@ -202,6 +213,8 @@ static int msg_remove(struct ipc_ns *ns, int who, int id)
 
 	if (e)
 		return e;
+	if (ns->wire)
+		return wire_msgctl(ns, id, IPC_RMID, NULL, false);
 	opened = object_open(ns, KIND_MSG, id, who, &o);
 	cold_enter(ns, &c);
 	object_removing(ns, KIND_MSG, r.v[R_FILE]);

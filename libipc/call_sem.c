@@ -7,17 +7,7 @@
 #include "call.h"
 #include "libipc.h"
 #include "obj_sem.h"
-
-#ifndef SEM_STAT_ANY
-#define SEM_STAT_ANY 20
-#endif
-
-union semun {
-	int val;
-	struct semid_ds *buf;
-	unsigned short *array;
-	struct seminfo *info;
-};
+#include "route_call.h"
 
 static int new_set(struct get *g, struct ipc_ns *ns, uint32_t *file)
 {
@@ -104,6 +94,10 @@ static int operate(struct ipc_ns *ns, int id, struct sembuf *sops, size_t nsops,
 	e = object_permit(ns, KIND_SEM, id, &nsems);
 	if (e < 0)
 		return e;
+	if (timeout)
+		add_deadline(timeout, &deadline);
+	if (!(e & MAY_MAP))
+		return wire_semop(ns, id, sops, nsops, timeout ? &deadline : NULL);
 	if (max >= nsems || !(e & want)) {
 		remember_undo(ns, who, id, sops, nsops);
 		return max >= nsems ? -EFBIG : -EACCES;
@@ -111,8 +105,6 @@ static int operate(struct ipc_ns *ns, int id, struct sembuf *sops, size_t nsops,
 	e = object_open(ns, KIND_SEM, id, who, &o);
 	if (e)
 		return e;
-	if (timeout)
-		add_deadline(timeout, &deadline);
 	return sem_set_operate(ns, who, o, id, sops, (uint32_t)nsops, timeout ? &deadline : NULL);
 }
 
@@ -144,9 +136,17 @@ static int sem_stat(struct ipc_ns *ns, int who, int id, int cmd, struct semid_ds
 	struct obj *o;
 	struct row r;
 	int e = call_stat_row(ns, KIND_SEM, id, cmd != IPC_STAT, cmd == SEM_STAT_ANY, &r);
+	struct semid_ds space;
 
 	if (!e)
 		e = object_open(ns, KIND_SEM, row_id(&r), who, &o);
+	if (e == -EXDEV) {
+		e = wire_semctl(ns, id, 0, cmd, (union semun_arg){ .buf = &space }, 0);
+		if (e < 0 || call_bad_pointer(buf, sizeof *buf))
+			return e < 0 ? e : -EFAULT;
+		*buf = space;
+		return e;
+	}
 	if (!e)
 		e = sem_set_times(ns, who, o, &times);
 	if (e)
@@ -186,6 +186,8 @@ static int sem_set(struct ipc_ns *ns, int who, int id, const struct semid_ds *bu
 
 	if (call_bad_pointer(buf, sizeof *buf))
 		return -EFAULT;
+	if (ns->wire)
+		return wire_semctl(ns, id, 0, IPC_SET, (union semun_arg){ .buf = (struct semid_ds *)buf }, 0);
 	e = call_owned_row(ns, KIND_SEM, id, &r);
 	if (e)
 		return e;
@@ -209,6 +211,8 @@ static int sem_remove(struct ipc_ns *ns, int who, int id)
 
 	if (e)
 		return e;
+	if (ns->wire)
+		return wire_semctl(ns, id, 0, IPC_RMID, (union semun_arg){ 0 }, 0);
 	opened = object_open(ns, KIND_SEM, id, who, &o);
 	cold_enter(ns, &c);
 	object_removing(ns, KIND_SEM, r.v[R_FILE]);
@@ -227,7 +231,7 @@ static int sem_remove(struct ipc_ns *ns, int who, int id)
 }
 
 /* GETVAL and its like: one semaphore, or all of them. */
-static int sem_values(struct ipc_ns *ns, int who, int id, int num, int cmd, union semun arg)
+static int sem_values(struct ipc_ns *ns, int who, int id, int num, int cmd, union semun_arg arg)
 {
 	bool set = cmd == SETVAL || cmd == SETALL, all = cmd == GETALL || cmd == SETALL;
 	uint32_t nsems;
@@ -252,6 +256,8 @@ static int sem_values(struct ipc_ns *ns, int who, int id, int num, int cmd, unio
 			if (arg.array[i] > SEMVMX)
 				return -ERANGE;
 	e = object_open(ns, KIND_SEM, id, who, &o);
+	if (e == -EXDEV)
+		return wire_semctl(ns, id, num, cmd, arg, nsems);
 	if (e)
 		return e;
 	if (cmd == SETVAL)
@@ -263,7 +269,7 @@ static int sem_values(struct ipc_ns *ns, int who, int id, int num, int cmd, unio
 	return sem_set_query(ns, who, o, (uint32_t)num, cmd);
 }
 
-static int control(struct ipc_ns *ns, int id, int num, int cmd, union semun arg)
+static int control(struct ipc_ns *ns, int id, int num, int cmd, union semun_arg arg)
 {
 	int who = ns_enter(ns);
 
@@ -297,11 +303,11 @@ static int control(struct ipc_ns *ns, int id, int num, int cmd, union semun arg)
 
 int ipc_semctl(ipc_ns *ns, int id, int num, int cmd, ...)
 {
-	union semun arg;
+	union semun_arg arg;
 	va_list ap;
 
 	va_start(ap, cmd);
-	arg = va_arg(ap, union semun);
+	arg = va_arg(ap, union semun_arg);
 	va_end(ap);
 	return (int)call_result(control(ns, id, num, cmd, arg));
 }

@@ -14,6 +14,7 @@
 #include "call.h"
 #include "libipc.h"
 #include "obj_shm.h"
+#include "route_call.h"
 
 #ifndef SHM_STAT_ANY
 #define SHM_STAT_ANY 15
@@ -110,6 +111,8 @@ static int shm_stat(struct ipc_ns *ns, int who, int id, int cmd, struct shmid_ds
 	struct row r;
 	int e;
 
+	if (ns->wire)
+		return wire_shmctl(ns, id, cmd, buf, call_bad_pointer(buf, sizeof *buf));
 	slots_sweep(ns, who);
 	e = call_stat_row(ns, KIND_SHM, id, cmd != IPC_STAT, cmd == SHM_STAT_ANY, &r);
 	if (e)
@@ -132,6 +135,8 @@ static int shm_info(struct ipc_ns *ns, int who, int cmd, void *buf)
 {
 	uint32_t in_use, max;
 
+	if (ns->wire && cmd == SHM_INFO)
+		return wire_shmctl(ns, 0, cmd, buf, call_bad_pointer(buf, sizeof(struct shm_info)));
 	if (cmd == SHM_INFO)
 		slots_sweep(ns, who);
 	max = registry_max_index(ns, KIND_SHM, &in_use);
@@ -164,6 +169,8 @@ static int shm_set(struct ipc_ns *ns, int who, int id, const struct shmid_ds *bu
 
 	if (call_bad_pointer(buf, sizeof *buf))
 		return -EFAULT;
+	if (ns->wire)
+		return wire_shmctl(ns, id, IPC_SET, (void *)buf, false);
 	e = call_owned_row(ns, KIND_SHM, id, &r);
 	if (e)
 		return e;
@@ -184,6 +191,8 @@ static int shm_remove(struct ipc_ns *ns, int who, int id)
 	struct row r;
 	int e;
 
+	if (ns->wire)
+		return wire_shmctl(ns, id, IPC_RMID, NULL, false);
 	slots_sweep(ns, who);
 	e = call_owned_row(ns, KIND_SHM, id, &r);
 	if (e)
@@ -218,13 +227,18 @@ static int shm_lock(struct ipc_ns *ns, int who, int id, bool lock)
 	if (!creds_capable(CAP_IPC_LOCK)) {
 		if (creds_get()->uid != p.uid && creds_get()->uid != p.cuid)
 			return -EPERM;
-		if (lock && (getrlimit(RLIMIT_MEMLOCK, &limit) || !limit.rlim_cur))
+		if (lock && !ns->base && (getrlimit(RLIMIT_MEMLOCK, &limit) || !limit.rlim_cur))
 			return -EPERM;
-		if (lock && !(r.v[R_MODE] & SHM_LOCKED) && (row_size(&r) + PAGE - 1) / PAGE > limit.rlim_cur / PAGE)
+		if (lock && !ns->base && !(r.v[R_MODE] & SHM_LOCKED) && (row_size(&r) + PAGE - 1) / PAGE > limit.rlim_cur / PAGE)
 			return -ENOMEM;
 	}
 	cold_enter(ns, &c);
 	e = shm_segment_lock(ns, id, lock);
+	if (!e && ns->wire) {
+		e = wire_shmctl(ns, id, lock ? SHM_LOCK : SHM_UNLOCK, NULL, false);
+		cold_leave(ns, &c);
+		return e;
+	}
 	if (!e)
 		do {
 			txn_begin(&t, &ns->reg, (uint32_t)who);

@@ -185,7 +185,7 @@ static int row_undo(struct ipc_ns *ns, struct obj *o, uint32_t row, const cell_t
 		    struct inspect_undo *out, int room, int n)
 {
 	uint64_t hot = atomic_load(&o->area.head->hot);
-	uint32_t nsems = o->area.head->count;
+	uint32_t nsems = o->area.count;
 
 	for (uint32_t i = 0; i < nsems; i++) {
 		int16_t adjust = adjustment(row, i, cell_value(&u[i + 1]), cell_value(&value[2 * i]), hot);
@@ -202,7 +202,7 @@ static int row_undo(struct ipc_ns *ns, struct obj *o, uint32_t row, const cell_t
 /* Rows one by one: there may be many, and most are nobody's. */
 static int all_undo(struct ipc_ns *ns, struct obj *o, int fd, cell_t *value, cell_t *u, struct inspect_undo *out, int room)
 {
-	uint32_t nsems = o->area.head->count, rows = area_value(&o->area, S_UHIGH);
+	uint32_t nsems = o->area.count, rows = area_value(&o->area, S_UHIGH);
 	uint64_t at = 8ull * VAL(nsems), width = 8ull * (nsems + 1ull);
 	int n = 0;
 
@@ -225,8 +225,8 @@ int inspect_undo(struct ipc_ns *ns, int who, int id, struct inspect_undo *out, i
 
 	if (fd < 0)
 		return fd;
-	value = calloc(2ull * o->area.head->count, sizeof *value);
-	u = calloc(o->area.head->count + 1ull, sizeof *u);
+	value = calloc(2ull * o->area.count, sizeof *value);
+	u = calloc(o->area.count + 1ull, sizeof *u);
 	for (int tries = 0; value && u && tries < TRIES; tries++) {
 		uint64_t x = area_idle(&o->area);
 

@@ -22,6 +22,8 @@
 
 #include "../persist/store.h"
 #include "attach.h"
+#include "route_wire.h"
+#include "libipc.h"
 #include "users.h"
 #include "wait.h"
 
@@ -70,12 +72,12 @@ void ns_loud(const struct cold *c)
 void cold_enter(struct ipc_ns *ns, struct cold *c)
 {
 	ns_quiet(c);
-	pthread_mutex_lock(&ns->cold);
+	pthread_mutex_lock(ns->cold);
 }
 
 void cold_leave(struct ipc_ns *ns, struct cold *c)
 {
-	pthread_mutex_unlock(&ns->cold);
+	pthread_mutex_unlock(ns->cold);
 	ns_loud(c);
 }
 
@@ -85,7 +87,8 @@ static void init_cold(struct ipc_ns *ns)
 
 	pthread_mutexattr_init(&attr);
 	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE);
-	pthread_mutex_init(&ns->cold, &attr);
+	pthread_mutex_init(&ns->own_cold, &attr);
+	ns->cold = &ns->own_cold;
 	pthread_mutexattr_destroy(&attr);
 }
 
@@ -111,8 +114,10 @@ static void fork_prepare(void)
 	pthread_mutex_lock(&list_lock);
 	fork_cold = c;
 	for (struct ipc_ns *ns = ns_list; ns; ns = ns->next) {
-		pthread_mutex_lock(&ns->cold);
-		if (atomic_load(&ns->slot) && atomic_load(ns->wiped)) {
+		pthread_mutex_lock(ns->cold);
+		if (ns->wire && atomic_load(&ns->slot) && atomic_load(ns->wiped)) {
+			wire_fork_prepare(ns);
+		} else if (atomic_load(&ns->slot) && atomic_load(ns->wiped)) {
 			int who = ns_enter(ns);
 
 			if (who < 0)
@@ -134,8 +139,11 @@ static void fork_parent(void)
 	for (struct ipc_ns *ns = ns_list; ns; ns = ns->next) {
 		if (ns->fork_slot && n < THREAD_NS)
 			ipc_thread.born[n++] = (struct born){ ns, ns->generation, slot_newborn(ns) };
-		slot_fork_parent(ns);
-		pthread_mutex_unlock(&ns->cold);
+		if (ns->wire)
+			wire_fork_parent(ns);
+		else
+			slot_fork_parent(ns);
+		pthread_mutex_unlock(ns->cold);
 	}
 	pthread_mutex_unlock(&list_lock);
 	ns_loud(&c);
@@ -152,7 +160,9 @@ static void fork_named(pid_t child)
 	for (int i = 0; i < THREAD_NS; i++) {
 		struct born *b = &ipc_thread.born[i];
 
-		if (b->ns && is_open(b->ns, b->generation))
+		if (b->ns && is_open(b->ns, b->generation) && b->ns->wire)
+			wire_fork_named(b->ns, b->tag, child);
+		else if (b->ns && is_open(b->ns, b->generation))
 			slot_fork_named(b->ns, b->tag, child);
 		b->ns = NULL;
 	}
@@ -187,13 +197,17 @@ static void fork_child(void)
 
 	for (struct ipc_ns *ns = ns_list; ns; ns = ns->next) {
 		/* Without a slot made before (no descriptor, no room) it is as after a bare clone. */
-		atomic_store(ns->wiped, ns->fork_file != NULL);
+		atomic_store(ns->wiped, ns->fork_file || (ns->wire && ns->fork_slot));
 		ns->generation = ++generations;
-		store_after_fork(ns->store);
-		if (ns->fork_file)
+		if (atomic_load(ns->wiped))
 			attach_fork_child(ns);
-		slot_fork_child(ns);
-		ns->tag = atomic_load(&ns->slot) ? slot_tag(ns) : 0;
+		if (ns->wire) {
+			wire_fork_child(ns);
+		} else {
+			store_after_fork(ns->store);
+			slot_fork_child(ns);
+			ns->tag = atomic_load(&ns->slot) ? slot_tag(ns) : 0;
+		}
 		init_cold(ns);
 	}
 	ipc_frame = NULL;
@@ -203,6 +217,16 @@ static void fork_child(void)
 	pthread_mutex_init(&open_lock, NULL);
 	pthread_mutex_init(&list_lock, NULL);
 	ns_loud(&c);
+}
+
+static void leave_thread(struct ipc_ns *ns, int i)
+{
+	if (ns->wire) {
+		wire_thread_leaves(ns, ipc_thread.in[i].link);
+		atomic_fetch_sub(&ns->threads, 1);
+		return;
+	}
+	who_give(ns, ipc_thread.in[i].who);
 }
 
 static void thread_exit(void *arg)
@@ -216,7 +240,7 @@ static void thread_exit(void *arg)
 		struct ipc_ns *ns = ipc_thread.in[i].ns;
 
 		if (ns && is_open(ns, ipc_thread.in[i].generation))
-			who_give(ns, ipc_thread.in[i].who);
+			leave_thread(ns, i);
 		ipc_thread.in[i].ns = NULL;
 	}
 	pthread_mutex_unlock(&list_lock);
@@ -235,12 +259,23 @@ static void after_clone(struct ipc_ns *ns)
 	init_cold(ns);
 	atomic_store(ns->wiped, 1);
 	ns->generation = ++generations;
-	store_after_fork(ns->store);
+	if (ns->wire)
+		wire_after_clone(ns);
+	else
+		store_after_fork(ns->store);
 	atomic_store(&ns->slot, 0);
 	atomic_store(&ns->threads, 0);
 	ns->slot_file = NULL;
 	ns->fork_file = NULL;
 	ipc_frame = NULL;
+}
+
+/* The child of a bare clone has its parent's attachments; they are counted from its first call on. */
+static void count_inherited(struct ipc_ns *ns, int who)
+{
+	for (uint32_t i = 0; i < ns->att_count; i++)
+		if (ns->att[i].addr)
+			attach_add(ns, who, ns->tag, ns->att[i].id, ns->pid, &ns->att[i].record);
 }
 
 static int enter_process(struct ipc_ns *ns, bool cloned)
@@ -253,9 +288,8 @@ static int enter_process(struct ipc_ns *ns, bool cloned)
 	if (cloned) {
 		int who = who_take(ns);
 
-		for (uint32_t i = 0; who > 0 && i < ns->att_count; i++)
-			if (ns->att[i].addr)
-				attach_add(ns, who, ns->tag, ns->att[i].id, ns->pid, &ns->att[i].record);
+		if (who > 0)
+			count_inherited(ns, who);
 		if (who > 0)
 			who_give(ns, (uint32_t)who);
 	}
@@ -264,26 +298,31 @@ static int enter_process(struct ipc_ns *ns, bool cloned)
 
 static int enter_thread(struct ipc_ns *ns)
 {
+	uint32_t link = 0;
 	int who;
 
 	for (int i = 1; i < THREAD_NS; i++) {
 		if (ipc_thread.in[i].ns != ns || ipc_thread.in[i].generation != ns->generation)
 			continue;
 		who = (int)ipc_thread.in[i].who;
+		link = ipc_thread.in[i].link;
 		ipc_thread.in[i] = ipc_thread.in[0];
 		goto first;
 	}
-	who = who_take(ns);
+	who = ns->wire ? wire_enter(ns, &link) : who_take(ns);
 	if (who < 0)
 		return who;
+	if (ns->wire)
+		atomic_fetch_add(&ns->threads, 1);
 	if (is_open(ipc_thread.in[THREAD_NS - 1].ns, ipc_thread.in[THREAD_NS - 1].generation))
-		who_give(ipc_thread.in[THREAD_NS - 1].ns, ipc_thread.in[THREAD_NS - 1].who);
+		leave_thread(ipc_thread.in[THREAD_NS - 1].ns, THREAD_NS - 1);
 	memmove(&ipc_thread.in[1], &ipc_thread.in[0], sizeof ipc_thread.in[0] * (THREAD_NS - 1));
 	pthread_setspecific(thread_key, ns);
 first:
 	ipc_thread.in[0].ns = ns;
 	ipc_thread.in[0].generation = ns->generation;
 	ipc_thread.in[0].who = (uint32_t)who;
+	ipc_thread.in[0].link = link;
 	return who;
 }
 
@@ -298,11 +337,13 @@ int ns_enter_slow(struct ipc_ns *ns)
 		after_clone(ns);
 	cold_enter(ns, &c);
 	first = !atomic_load(&ns->slot);
-	if (first)
+	if (first && !ns->wire)
 		e = enter_process(ns, cloned);
 	if (!e)
 		e = enter_thread(ns);
-	if (first && e > 0 && registry_unsaved(ns)) { /* by one that died: it is about to be seen */
+	if (cloned && ns->wire && e > 0)
+		count_inherited(ns, e);
+	if (first && !ns->wire && e > 0 && registry_unsaved(ns)) { /* by one that died: it is about to be seen */
 		store_hurry(ns->store);
 		registry_sync(ns, e);
 	}
@@ -335,8 +376,8 @@ static int check_directory(const char *dir, bool create)
 
 static bool our_name(const char *n)
 {
-	static const char *const known[] = { ".", "..", "registry", "slots", "users", "lock", "name", "log", "log.old" };
-	static const char *const prefix[] = { "meta.sqlite", "slot-", "shm-", "sem-", "msg-", "registry.", "slots.", "lost-" };
+	static const char *const known[] = { ".", "..", "registry", "slots", "users", "lock", "serving", "name", "log", "log.old" };
+	static const char *const prefix[] = { "meta.sqlite", "slot-", "marks-", "shm-", "sem-", "msg-", "registry.", "slots.", "lost-" };
 
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
 		if (!strcmp(n, known[i]))
@@ -766,8 +807,8 @@ static int allocate(struct ipc_ns *ns)
 		if (k != KIND_SHM && !(ns->obj[k] = table(IPCMNI * sizeof(struct obj))))
 			return -ENOMEM;
 	ns->wiped = table(PAGE);
-	ns->store = store_new(ns->dir);
-	if (!ns->wiped || !ns->store)
+	ns->store = ns->wire ? NULL : store_new(ns->dir);
+	if (!ns->wiped || (!ns->store && !ns->wire))
 		return -ENOMEM;
 	madvise((void *)ns->wiped, PAGE, MADV_WIPEONFORK);
 	atomic_store(ns->wiped, 1);
@@ -833,8 +874,20 @@ static void remove_directory(const struct ipc_ns *ns)
 	memcpy(ns_error, kept, sizeof kept);
 }
 
-int ns_open(const char *dir, int create, struct ipc_ns **out)
+static int open_directory(struct ipc_ns *ns, const char *dir, bool create)
 {
+	int e = dir ? named_directory(ns, dir, create) : anonymous_directory(ns);
+
+	if (!e)
+		e = check_contents(ns);
+	if (!e)
+		e = allocate(ns);
+	return e ? e : open_tables_soon(ns, dir && create);
+}
+
+int ns_open(const char *dir, int flags, struct ipc_ns **out)
+{
+	bool create = flags & IPC_OPEN_CREATE, socket = flags & IPC_OPEN_SOCKET;
 	struct ipc_ns *ns = table(sizeof *ns);
 	int e;
 
@@ -845,15 +898,16 @@ int ns_open(const char *dir, int create, struct ipc_ns **out)
 	init_cold(ns);
 	ns->owner = geteuid();
 	ns->generation = __atomic_add_fetch(&generations, 1, __ATOMIC_RELAXED);
-	e = dir ? named_directory(ns, dir, create) : anonymous_directory(ns);
-	if (!e)
-		e = check_contents(ns);
-	if (!e)
-		e = allocate(ns);
-	if (!e)
-		e = open_tables_soon(ns, dir && create);
+	if (socket) {
+		e = wire_open_namespace(ns, dir);
+		if (!e)
+			e = allocate(ns);
+	} else {
+		e = open_directory(ns, dir, create);
+	}
 	if (e) {
-		store_free(ns->store);
+		if (ns->store)
+			store_free(ns->store);
 		if (ns->anonymous)
 			remove_directory(ns);
 		unmap_all(ns);
@@ -884,7 +938,7 @@ static void save_last(struct ipc_ns *ns)
 	const char *name = strrchr(ns->dir, '/') + 1;
 	int who;
 
-	if (!atomic_load(ns->wiped) || !atomic_load(&ns->slot) || !registry_unsaved(ns) || ns->anonymous ||
+	if (ns->wire || !atomic_load(ns->wiped) || !atomic_load(&ns->slot) || !registry_unsaved(ns) || ns->anonymous ||
 	    users_is_private(name) || others(ns))
 		return;
 	who = ns_enter(ns);
@@ -900,9 +954,9 @@ __attribute__((destructor)) static void leave(void)
 	ns_quiet(&c);
 	if (!pthread_mutex_trylock(&list_lock)) {
 		for (struct ipc_ns *ns = ns_list; ns; ns = ns->next)
-			if (!pthread_mutex_trylock(&ns->cold)) {
+			if (!pthread_mutex_trylock(ns->cold)) {
 				save_last(ns);
-				pthread_mutex_unlock(&ns->cold);
+				pthread_mutex_unlock(ns->cold);
 			}
 		pthread_mutex_unlock(&list_lock);
 	}
@@ -937,10 +991,14 @@ void ns_close(struct ipc_ns *ns)
 		}
 	pthread_mutex_unlock(&list_lock);
 	ns->generation = 0;
-	store_free(ns->store);
-	munmap(ns->users_lock, PAGE);
-	if (ns->anonymous)
-		remove_directory(ns);
-	slot_leave(ns);
+	if (ns->wire) {
+		wire_close(ns);
+	} else {
+		store_free(ns->store);
+		munmap(ns->users_lock, PAGE);
+		if (ns->anonymous)
+			remove_directory(ns);
+		slot_leave(ns);
+	}
 	unmap_all(ns);
 }

@@ -56,12 +56,18 @@ struct creds {
 	gid_t gid;
 	int ngroups;
 	gid_t groups[64];
+	const gid_t *list; /* in place of groups, when there are more */
 	uint64_t caps; /* effective capabilities, 1 << CAP_* */
 	_Atomic int valid;
 };
 
 struct slots;
 struct store;
+struct frame;
+struct marks;
+struct wire;
+struct ipc_server;
+struct timespec;
 
 struct ipc_ns {
 	char dir[400];
@@ -80,7 +86,7 @@ struct ipc_ns {
 	ino_t table; /* the file that was mapped last: the registry */
 	pid_t pid;
 	_Atomic uint32_t *wiped; /* 1; 0 in a child of a bare clone */
-	pthread_mutex_t cold;
+	pthread_mutex_t *cold, own_cold;
 	struct obj *obj[KINDS];
 	struct attachment *att;
 	uint32_t att_count;
@@ -89,13 +95,29 @@ struct ipc_ns {
 	uint32_t generation;      /* of this open, to tell a thread's cached who */
 	struct store *store;
 	struct ipc_ns *next;
+	_Atomic(struct marks *) marks; /* of the processes that a daemon serves (slot.h) */
+	struct wire *wire;             /* a client of a daemon: how to reach it (route_wire.h) */
+	/*
+	 * In a daemon, a client as the engine sees it: a copy of the daemon's own, with the client's slot and pid. It shares
+	 * the objects; what these have cached of one process is not looked at.
+	 */
+	struct ipc_ns *base;
+	struct ipc_server *server;
+	int *noted[KINDS]; /* id + 1, by index: what its slot has noted */
+	/* Instead of sleeping: keep the frame, and answer the client when its request was performed. */
+	int (*park)(struct frame *f, const struct timespec *deadline);
+	/* Unmap it when nobody can be using it; NULL: at once, or never. */
+	void (*retire)(struct ipc_ns *ns, const struct area *a);
+	/* Is a request of the client with that tag under way? If not, none begins any more, and none is parked. */
+	bool (*busy)(struct ipc_ns *ns, uint32_t tag);
+	void (*ring)(struct ipc_ns *ns, uint32_t who); /* a parked request was performed */
 };
 
 /* What a thread knows: its who number in the namespaces that it used last. */
 #define THREAD_NS 4
 struct born { struct ipc_ns *ns; uint32_t generation, tag; };
 struct thread {
-	struct { struct ipc_ns *ns; uint32_t generation, who; } in[THREAD_NS];
+	struct { struct ipc_ns *ns; uint32_t generation, who, link; } in[THREAD_NS];
 	struct born born[THREAD_NS]; /* slots of the child that its last fork made */
 };
 extern __thread struct thread ipc_thread __attribute__((tls_model("initial-exec")));
@@ -109,7 +131,7 @@ void cold_enter(struct ipc_ns *ns, struct cold *c);
 void cold_leave(struct ipc_ns *ns, struct cold *c);
 
 /* ns.c */
-int ns_open(const char *dir, int flags, struct ipc_ns **out);
+int ns_open(const char *dir, int flags, struct ipc_ns **out); /* flags: IPC_OPEN_* */
 void ns_close(struct ipc_ns *ns);
 int ns_enter_slow(struct ipc_ns *ns);
 extern struct ipc_ns *ns_list;
@@ -127,6 +149,8 @@ static inline int ns_enter(struct ipc_ns *ns)
 
 /* creds.c: what the kernel's ipcperms decides, from the row's numbers */
 extern _Atomic uint32_t creds_generation;
+/* Whom this thread acts for; NULL: its process. Privilege is uid 0 then: nothing else can be known of a client. */
+extern __thread const struct creds *creds_other __attribute__((tls_model("initial-exec")));
 const struct creds *creds_get(void);
 bool creds_capable(int cap); /* CAP_* */
 bool creds_in_group(const struct creds *c, gid_t gid);
@@ -145,6 +169,8 @@ void object_name(char *out, enum kind kind, int id);
 
 /* object.c: opening control areas */
 int object_open_slow(struct ipc_ns *ns, enum kind kind, int id, int who, struct obj **out);
+/* Unmap what has gone from the registry; nobody is using any of it but as `unused` says. */
+void objects_forget(struct ipc_ns *ns, bool (*unused)(struct ipc_ns *ns, const struct area *a));
 int object_create(struct ipc_ns *ns, enum kind kind, uint64_t size, uint64_t first, uint32_t *file);
 void object_made(struct ipc_ns *ns);
 void object_removing(struct ipc_ns *ns, enum kind kind, uint32_t file);
@@ -152,8 +178,8 @@ void object_removing(struct ipc_ns *ns, enum kind kind, uint32_t file);
 /* It has been set aside: say so, once. Async-signal-safe. */
 void object_damaged(struct ipc_ns *ns, enum kind kind, const struct obj *o);
 
-enum { MAY_READ = 1, MAY_ALTER = 2 };
-int object_permit_slow(struct ipc_ns *ns, enum kind kind, int id, struct obj *o);
+enum { MAY_READ = 1, MAY_ALTER = 2, MAY_MAP = 4 /* a daemon's client: the object is its user's */ };
+int object_permit_slow(struct ipc_ns *ns, enum kind kind, int id, struct obj *o, uint32_t *size);
 
 /* What this process may do with an object (MAY_*, with its size in *size), or -EINVAL if there is none. */
 static inline int object_permit(struct ipc_ns *ns, enum kind kind, int id, uint32_t *size)
@@ -164,13 +190,9 @@ static inline int object_permit(struct ipc_ns *ns, enum kind kind, int id, uint3
 
 	if (atomic_load_explicit(&o->seen, memory_order_acquire) != x ||
 	    atomic_load_explicit(&o->opened, memory_order_relaxed) != (uint32_t)id + 1 ||
-	    o->seen_creds != atomic_load_explicit(&creds_generation, memory_order_relaxed)) {
-		granted = object_permit_slow(ns, kind, id, o);
-		if (granted < 0)
-			return granted;
-	} else {
-		granted = (int)o->granted;
-	}
+	    o->seen_creds != atomic_load_explicit(&creds_generation, memory_order_relaxed))
+		return object_permit_slow(ns, kind, id, o, size);
+	granted = (int)o->granted;
 	*size = o->size;
 	return granted;
 }
@@ -199,7 +221,10 @@ static inline bool object_ready(struct ipc_ns *ns, const struct obj *o, int id, 
 	       o->seen_creds == atomic_load_explicit(&creds_generation, memory_order_relaxed) && (o->granted & want);
 }
 
-/* The object, mapped, with memory under this thread's who block; 0 or -errno. */
+/*
+ * The object, mapped, with memory under this thread's who block; 0 or -errno. -EXDEV: a daemon's client may not map it,
+ * the daemon does what is to be done.
+ */
 static inline int object_open(struct ipc_ns *ns, enum kind kind, int id, int who, struct obj **out)
 {
 	struct obj *o = &ns->obj[kind][ID_INDEX(id)];

@@ -33,8 +33,7 @@
 #define CLASSES 10
 enum { M_FLAGS = AREA_CELLS, M_HEAD, M_TAIL, M_RHEAD, M_SHEAD, M_LSPID, /* and the rest, in other cache lines: */
        M_STIME, M_LRPID, M_RTIME, M_CTIME, M_RTAIL, M_STAIL, M_GATE, M_END, M_FREE };
-enum { M_REMOVED = 1, M_MORE = 2, M_EXPUNGE = 4 };
-#define AGAIN 0xfff /* a receiver must look again */
+enum { M_REMOVED = 1, M_MORE = 2, M_EXPUNGE = 4, M_RECHECK = 8 /* senders that wait may have lost their permission */ };
 #define UNIT 64
 #define CBYTES(hot) ((uint32_t)(hot)) /* the hot word: lent:1, messages:31, bytes:32 */
 #define QNUM(hot) ((uint32_t)((hot) >> 32) & 0x7fffffffu)
@@ -575,13 +574,13 @@ static uint32_t plan_step(struct ipc_ns *ns, struct obj *o, struct txn *t, uint3
 {
 	struct area *a = &o->area;
 	uint32_t who = area_value(a, M_RHEAD), head = M_RHEAD, node = 0, prev = 0, tag;
-	int error = flags & M_REMOVED ? EIDRM : AGAIN;
+	int error = flags & M_REMOVED ? EIDRM : MSG_AGAIN;
 
 	if (!(flags & (M_REMOVED | M_EXPUNGE)))
 		who = first_receiver(t, &node, &prev, &error);
 	if (!who && !(flags & M_EXPUNGE)) {
 		head = M_SHEAD;
-		error = flags & M_REMOVED ? EIDRM : 0;
+		error = flags & M_REMOVED ? EIDRM : flags & M_RECHECK ? MSG_AGAIN : 0;
 		who = flags & M_REMOVED ? area_value(a, M_SHEAD) : first_sender(t, qbytes);
 	}
 	if (!who)
@@ -634,12 +633,14 @@ static void msg_step(struct ipc_ns *ns, int me, struct obj *o)
 		return;
 	}
 	who = plan_step(ns, o, &t, flags, qbytes);
-	if (!who)
-		txn_set(&t, M_FLAGS, flags & M_EXPUNGE ? flags & ~(uint32_t)M_EXPUNGE : flags & ~(uint32_t)M_MORE);
+	if (!who && flags & M_EXPUNGE)
+		txn_set(&t, M_FLAGS, flags & ~(uint32_t)M_EXPUNGE);
+	else if (!who)
+		txn_set(&t, M_FLAGS, flags & ~(uint32_t)(area_value(a, M_SHEAD) ? M_MORE : M_MORE | M_RECHECK));
 	if (!txn_commit(&t) || !who)
 		return;
 	if (who != LIST_DAMAGED)
-		wait_wake(a, who);
+		wait_wake(ns, a, who);
 	else if (!(flags & M_REMOVED))
 		object_damaged(ns, KIND_MSG, o);
 }
@@ -684,7 +685,7 @@ static void set_flag(struct ipc_ns *ns, int who, struct obj *o, uint32_t flag, b
 
 void msg_queue_changed(struct ipc_ns *ns, int who, struct obj *o)
 {
-	set_flag(ns, who, o, M_EXPUNGE | M_MORE, true);
+	set_flag(ns, who, o, M_EXPUNGE | M_MORE | M_RECHECK, true);
 }
 
 void msg_queue_close(struct ipc_ns *ns, int who, struct obj *o)
@@ -696,7 +697,8 @@ static void look(struct frame *f)
 {
 	struct row r;
 
-	slots_sweep(f->ns, (int)f->who);
+	if (!f->ns->base)
+		slots_sweep(f->ns, (int)f->who);
 	if (registry_read(f->ns, KIND_MSG, (int)atomic_load(&f->obj->opened) - 1, &r) == -EINVAL)
 		msg_queue_close(f->ns, (int)f->who, f->obj);
 	else
@@ -806,8 +808,16 @@ static int send_slow(struct ipc_ns *ns, int who, struct obj *o, int id, uint32_t
 	return e;
 }
 
-int msg_queue_send(struct ipc_ns *ns, int who, struct obj *o, int id, int64_t type, const void *text, uint32_t size,
-		   int flags)
+int msg_queue_send_resume(struct ipc_ns *ns, int who, struct obj *o, int id)
+{
+	struct frame f = { .ns = ns, .kind = KIND_MSG, .obj = o, .area = o->area, .opened = (uint32_t)id + 1,
+			   .who = (uint32_t)who, .look = look, .take = take_back, .head = M_SHEAD, .tail = M_STAIL };
+
+	return object_same(o, id) && wait_resume(&f) ? wait_sleep(&f, NULL) : -ENOENT;
+}
+
+static int send_filled(struct ipc_ns *ns, int who, struct obj *o, int id, int64_t type, const void *text, uint32_t size,
+		       int flags)
 {
 	uint32_t node, outer, signals = ipc_signals;
 	struct node *n;
@@ -827,6 +837,17 @@ int msg_queue_send(struct ipc_ns *ns, int who, struct obj *o, int id, int64_t ty
 		return 0;
 	}
 	return send_slow(ns, who, o, id, node, outer, signals, flags);
+}
+
+int msg_queue_send(struct ipc_ns *ns, int who, struct obj *o, int id, int64_t type, const void *text, uint32_t size,
+		   int flags)
+{
+	int e;
+
+	do
+		e = send_filled(ns, who, o, id, type, text, size, flags);
+	while (e == -MSG_AGAIN);
+	return e;
 }
 
 /* ---- receiving ---- */
@@ -1000,7 +1021,7 @@ static ssize_t receive_slow(struct ipc_ns *ns, int who, struct obj *o, int id, v
 			n = wait_sleep(&f, NULL);
 			if (f.left)
 				free_orphan(who, o, f.left);
-			if (n == -AGAIN)
+			if (n == -MSG_AGAIN)
 				continue;
 			return n;
 		}
@@ -1009,6 +1030,16 @@ static ssize_t receive_slow(struct ipc_ns *ns, int who, struct obj *o, int id, v
 			run_cascade(ns, who, o);
 		return n;
 	}
+}
+
+ssize_t msg_queue_receive_resume(struct ipc_ns *ns, int who, struct obj *o, int id, void *msg, uint64_t size,
+				 int64_t type, int flags)
+{
+	struct frame f = { .ns = ns, .kind = KIND_MSG, .obj = o, .area = o->area, .opened = (uint32_t)id + 1,
+			   .who = (uint32_t)who, .look = look, .take = take_message, .msg = msg, .size = size,
+			   .type = type, .flags = flags, .head = M_RHEAD, .tail = M_RTAIL };
+
+	return object_same(o, id) && wait_resume(&f) ? wait_sleep(&f, NULL) : -ENOENT;
 }
 
 ssize_t msg_queue_receive(struct ipc_ns *ns, int who, struct obj *o, int id, void *msg, uint64_t size, int64_t type,

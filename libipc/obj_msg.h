@@ -7,6 +7,8 @@
 
 #include "ns.h"
 
+#define MSG_AGAIN 0xfff /* result of a request whose call must look again: permissions have changed */
+
 struct msg_stat { uint32_t cbytes, qnum, lspid, lrpid, stime, rtime, ctime; };
 
 /* Of a queue just mapped, whose file holds so many bytes: can its numbers be? Is there memory for what they count? */
@@ -16,6 +18,10 @@ int msg_queue_send(struct ipc_ns *ns, int who, struct obj *o, int id, int64_t ty
 		   int flags);
 ssize_t msg_queue_receive(struct ipc_ns *ns, int who, struct obj *o, int id, void *msg, uint64_t size, int64_t type,
 			  int flags);
+/* Go on with the request wait_serial of this thread, which waits there or has been performed; -ENOENT: it is not there. */
+int msg_queue_send_resume(struct ipc_ns *ns, int who, struct obj *o, int id);
+ssize_t msg_queue_receive_resume(struct ipc_ns *ns, int who, struct obj *o, int id, void *msg, uint64_t size,
+				 int64_t type, int flags);
 int msg_queue_stat(struct ipc_ns *ns, int who, struct obj *o, struct msg_stat *st);
 /* IPC_SET has changed the limits or the permissions: senders that fit go on, receivers look again. */
 void msg_queue_changed(struct ipc_ns *ns, int who, struct obj *o);

@@ -37,7 +37,7 @@ struct sem_req {
 
 static uint32_t undo_cell(const struct area *a, uint32_t row, uint32_t i)
 {
-	uint32_t nsems = a->head->count;
+	uint32_t nsems = a->count;
 
 	return S_FIRST + 2 * nsems + row * (nsems + 1) + i; /* i 0: the owner's tag; i: semaphore i - 1 */
 }
@@ -212,7 +212,7 @@ static int plan_request(struct txn *t, struct sem_req *r)
 		const struct sembuf *s = &r->sops[i];
 		uint64_t bit = 1ull << (s->sem_num % 64);
 
-		if (s->sem_num >= t->area->head->count)
+		if (s->sem_num >= t->area->count)
 			return -EFBIG;
 		twice = twice || seen & bit;
 		seen |= bit;
@@ -247,7 +247,7 @@ static void load_request(const struct area *a, uint32_t who, struct sem_req *r)
 	r->pid = q->pid;
 	r->sops = (const struct sembuf *)q->sop;
 	if (r->nsops > REQ_SOPS)
-		r->sops = (const struct sembuf *)((char *)area_big(a, who) + stage_bytes(a->head->count));
+		r->sops = (const struct sembuf *)((char *)area_big(a, who) + stage_bytes(a->count));
 	if (r->nsops > SEMOPM_MAX)
 		r->nsops = 0;
 }
@@ -255,8 +255,8 @@ static void load_request(const struct area *a, uint32_t who, struct sem_req *r)
 /* Room for a list longer than a descriptor, in this thread's staging area. */
 static int stage(struct obj *o, uint32_t who, uint64_t entries)
 {
-	if (entries > 3ull * o->area.head->count + 64)
-		entries = 3ull * o->area.head->count + 64;
+	if (entries > 3ull * o->area.count + 64)
+		entries = 3ull * o->area.count + 64;
 	return file_fence(area_big(&o->area, who), entries * sizeof(struct entry));
 }
 
@@ -333,7 +333,7 @@ static void changed(struct txn *t, const struct sembuf *sops, uint32_t nsops)
 	if (!anybody_waits(t->area))
 		return;
 	if (!sops)
-		nsops = t->area->head->count;
+		nsops = t->area->count;
 	for (uint32_t i = 0; i < nsops && area_value(t->area, S_ZHEAD) && !(flags & S_ZERO); i++)
 		if (zero_after(t, sops ? sops[i].sem_num : i))
 			flags |= S_ZERO;
@@ -370,13 +370,13 @@ static void sem_step(struct ipc_ns *ns, int me, struct obj *o)
 		txn_valid(&t);
 		return;
 	}
-	if (a->head->count > 6 && !(flags & S_REMOVED)) {
-		if (stage(o, (uint32_t)me, 3ull * a->head->count + 64)) {
+	if (a->count > 6 && !(flags & S_REMOVED)) {
+		if (stage(o, (uint32_t)me, 3ull * a->count + 64)) {
 			txn_valid(&t); /* no memory to work in: the next one may have some */
 			sched_yield();
 			return;
 		}
-		txn_stage(&t, area_big(a, (uint32_t)me), 3 * a->head->count + 64);
+		txn_stage(&t, area_big(a, (uint32_t)me), 3 * a->count + 64);
 	}
 	who = 0;
 	if (flags & (S_REMOVED | S_ZERO)) {
@@ -418,7 +418,7 @@ static void sem_step(struct ipc_ns *ns, int me, struct obj *o)
 	}
 	wait_done(&t, head, tail, who, -result);
 	if (txn_commit(&t))
-		wait_wake(a, who);
+		wait_wake(ns, a, who);
 }
 
 static const struct gate sem_gate = { .flags = S_FLAGS, .cell = S_GATE };
@@ -466,7 +466,7 @@ int sem_set_undo(struct ipc_ns *ns, int me, struct obj *o)
 	struct area *a = &o->area;
 	struct txn t;
 
-	if (o->undo >= 0)
+	if (o->undo >= 0 && !ns->base)
 		return o->undo;
 	for (;;) {
 		txn_begin(&t, a, (uint32_t)me);
@@ -484,10 +484,10 @@ int sem_set_undo(struct ipc_ns *ns, int me, struct obj *o)
 			if (!txn_valid(&t))
 				continue;
 			o->undo = (int32_t)row;
-			return o->undo;
+			return (int)row;
 		}
 		if (mine >= WHO_MAX ||
-		    file_fence(area_cell(a, undo_cell(a, mine, 0)), 8ull * (a->head->count + 1))) {
+		    file_fence(area_cell(a, undo_cell(a, mine, 0)), 8ull * (a->count + 1))) {
 			txn_valid(&t);
 			return -ENOMEM;
 		}
@@ -496,7 +496,7 @@ int sem_set_undo(struct ipc_ns *ns, int me, struct obj *o)
 			txn_set(&t, S_UHIGH, high + 1);
 		if (txn_commit(&t)) {
 			o->undo = (int32_t)mine;
-			return o->undo;
+			return (int)mine;
 		}
 	}
 }
@@ -515,7 +515,7 @@ static bool undo_step(struct ipc_ns *ns, int me, struct obj *o, uint32_t tag)
 			break;
 	if (row >= rows || area_value(a, S_FLAGS) & S_REMOVED)
 		return !txn_valid(&t);
-	for (i = 0; i < a->head->count && t.count + 8 < DESC_INLINE; i++) {
+	for (i = 0; i < a->count && t.count + 8 < DESC_INLINE; i++) {
 		uint32_t adj = area_value(a, undo_cell(a, row, i + 1)), v = value_of(a, i);
 		int by = i ? EPOCH(adj) == EPOCH(v) ? ADJ(adj) : 0 : first_adj(a, (int32_t)row, txn_hot(&t));
 		int value = SEMVAL(v) + by;
@@ -532,7 +532,7 @@ static bool undo_step(struct ipc_ns *ns, int me, struct obj *o, uint32_t tag)
 		if (by)
 			txn_set(&t, PID(i), (uint32_t)slot_pid(ns, tag));
 	}
-	if (i == a->head->count) {
+	if (i == a->count) {
 		txn_set(&t, undo_cell(a, row, 0), 0);
 		txn_set(&t, S_OTIME, now_seconds());
 		changed(&t, NULL, 0);
@@ -593,7 +593,8 @@ static void look(struct frame *f)
 	struct row r;
 	struct txn t;
 
-	slots_sweep(f->ns, (int)f->who);
+	if (!f->ns->base)
+		slots_sweep(f->ns, (int)f->who);
 	if (atomic_load(&f->obj->opened) &&
 	    registry_read(f->ns, KIND_SEM, (int)atomic_load(&f->obj->opened) - 1, &r) == -EINVAL)
 		sem_set_close(f->ns, (int)f->who, f->obj);
@@ -607,7 +608,7 @@ static void look(struct frame *f)
 static void fill_request(struct area *a, uint32_t who, const struct sem_req *r)
 {
 	struct request *q = &area_who(a, who)->req;
-	void *to = r->nsops > REQ_SOPS ? (char *)area_big(a, who) + stage_bytes(a->head->count) : (void *)q->sop;
+	void *to = r->nsops > REQ_SOPS ? (char *)area_big(a, who) + stage_bytes(a->count) : (void *)q->sop;
 
 	q->nsops = (uint16_t)r->nsops;
 	q->undo = r->undo;
@@ -646,7 +647,7 @@ static int operate_slow(struct ipc_ns *ns, int who, struct obj *o, int id, const
 	for (;;) {
 		txn_begin(&t, a, f.who);
 		if (big)
-			txn_stage(&t, area_big(a, f.who), 3 * a->head->count + 64);
+			txn_stage(&t, area_big(a, f.who), 3 * a->count + 64);
 		if (!settled(ns, who, o, &t))
 			continue;
 		e = area_value(a, S_FLAGS) & S_REMOVED ? -EIDRM : plan_request(&t, r);
@@ -688,6 +689,19 @@ static int operate_slow(struct ipc_ns *ns, int who, struct obj *o, int id, const
 			return wait_sleep(&f, deadline);
 		}
 	}
+}
+
+int sem_set_resume(struct ipc_ns *ns, int who, struct obj *o, int id, const struct sembuf *sops, uint32_t nsops,
+		   const struct timespec *deadline)
+{
+	struct frame f = { .ns = ns, .kind = KIND_SEM, .obj = o, .area = o->area, .opened = (uint32_t)id + 1,
+			   .who = (uint32_t)who, .look = look };
+
+	if (!object_same(o, id) || !wait_resume(&f))
+		return -ENOENT;
+	f.head = is_alter(sops, nsops) ? S_AHEAD : S_ZHEAD;
+	f.tail = f.head == S_AHEAD ? S_ATAIL : S_ZTAIL;
+	return wait_sleep(&f, deadline);
 }
 
 int sem_set_operate(struct ipc_ns *ns, int who, struct obj *o, int id, const struct sembuf *sops, uint32_t nsops,
@@ -798,7 +812,7 @@ int sem_set_getall(struct ipc_ns *ns, int who, struct obj *o, unsigned short *va
 		if (!settled(ns, who, o, &t))
 			continue;
 		e = area_value(a, S_FLAGS) & S_REMOVED ? -EIDRM : 0;
-		for (uint32_t i = 0; i < a->head->count && !e; i++)
+		for (uint32_t i = 0; i < a->count && !e; i++)
 			values[i] = (unsigned short)SEMVAL(value_of(a, i));
 		if (txn_valid(&t))
 			break;
@@ -877,7 +891,7 @@ static bool any_zero(const unsigned short *values, uint32_t n)
 int sem_set_setall(struct ipc_ns *ns, int who, struct obj *o, const unsigned short *values)
 {
 	struct area *a = &o->area;
-	uint32_t n = a->head->count;
+	uint32_t n = a->count;
 	struct gate gate = sem_gate;
 	struct txn t;
 	int e;

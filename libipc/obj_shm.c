@@ -12,12 +12,15 @@
 
 #include "attach.h"
 #include "obj_shm.h"
+#include "route_call.h"
 
 uint64_t shm_segment_resident(struct ipc_ns *ns, const struct row *r)
 {
 	char name[24], path[480];
 	struct stat st;
 
+	if (ns->wire)
+		return wire_resident(ns, row_id(r));
 	object_name(name, KIND_SHM, (int)r->v[R_FILE]);
 	if (file_path(ns, path, sizeof path, name) || stat(path, &st))
 		return 0;
@@ -94,10 +97,10 @@ static int segment_prot(int flags)
 	return PROT_READ | (flags & SHM_RDONLY ? 0 : PROT_WRITE) | (flags & SHM_EXEC ? PROT_EXEC : 0);
 }
 
-static int map_segment(struct ipc_ns *ns, const struct row *r, uintptr_t addr, int how, int flags, void **at)
+static int open_segment(struct ipc_ns *ns, const struct row *r, int flags)
 {
 	char name[24];
-	int fd, e = 0;
+	int fd;
 
 	object_name(name, KIND_SHM, (int)r->v[R_FILE]);
 	fd = file_open(ns, name, flags & SHM_RDONLY ? O_RDONLY : O_RDWR);
@@ -108,6 +111,16 @@ static int map_segment(struct ipc_ns *ns, const struct row *r, uintptr_t addr, i
 		fprintf(stderr, "libipc: %s/%s was shortened; it is left as it is\n", ns->dir, name);
 		return -EIDRM;
 	}
+	return fd;
+}
+
+/* The descriptor is closed. */
+static int map_segment(int fd, const struct row *r, uintptr_t addr, int how, int flags, void **at)
+{
+	int e = 0;
+
+	if (fd < 0)
+		return fd;
 	*at = mmap((void *)addr, page_round(row_size(r)), segment_prot(flags), MAP_SHARED | how, fd, 0);
 	if (*at == MAP_FAILED)
 		e = errno == EEXIST ? -EINVAL : -errno;
@@ -127,6 +140,7 @@ int shm_segment_attach(struct ipc_ns *ns, int who, int id, uintptr_t addr, int f
 	struct perm p;
 	struct row r;
 	uintptr_t first = addr;
+	struct wire_segment s;
 	int how, e;
 
 	how = map_flags(&first, flags, 0);
@@ -142,10 +156,21 @@ int shm_segment_attach(struct ipc_ns *ns, int who, int id, uintptr_t addr, int f
 	how = map_flags(&addr, flags, row_size(&r));
 	if (how < 0)
 		return how;
-	e = map_segment(ns, &r, addr, how, flags, at);
+	if (ns->wire) { /* it counts, then it is mapped */
+		e = wire_attach(ns, id, flags, &s);
+		if (e)
+			return e;
+		record = s.record;
+		e = map_segment(s.fd, &r, addr, how, flags, at);
+		if (e)
+			attach_drop(ns, who, ns->tag, record, ns->pid);
+	} else {
+		e = map_segment(open_segment(ns, &r, flags), &r, addr, how, flags, at);
+	}
 	if (e)
 		return e;
-	e = attach_add(ns, who, ns->tag, id, ns->pid, &record);
+	if (!ns->wire)
+		e = attach_add(ns, who, ns->tag, id, ns->pid, &record);
 	if (how == MAP_FIXED) /* after it is counted: it may have replaced a removed segment's only attachment */
 		shm_range_gone(ns, who, (uintptr_t)*at, page_round(row_size(&r)));
 	a = e ? NULL : shm_piece_new(ns);

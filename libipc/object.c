@@ -16,6 +16,7 @@
 #include "obj_msg.h"
 #include "obj_sem.h"
 #include "registry.h"
+#include "route_wire.h"
 #include "slot.h"
 #include "wait.h"
 
@@ -34,11 +35,11 @@ static int check_cells(enum kind kind, struct area *a, uint64_t holds)
 {
 	if (kind == KIND_MSG)
 		return msg_queue_check(a, holds);
-	return holds < 8ull * VAL(a->head->count) ? file_fence(a->head, 8ull * VAL(a->head->count)) : 0;
+	return holds < 8ull * VAL(a->count) ? file_fence(a->head, 8ull * VAL(a->count)) : 0;
 }
 
 /* The object's file, checked and mapped. */
-static int map_area(struct ipc_ns *ns, enum kind kind, uint32_t file, struct area *a)
+static int map_area(struct ipc_ns *ns, enum kind kind, int id, uint32_t file, struct area *a)
 {
 	struct area_head h;
 	struct stat st;
@@ -46,7 +47,7 @@ static int map_area(struct ipc_ns *ns, enum kind kind, uint32_t file, struct are
 	int fd, e = 0;
 
 	object_name(name, kind, (int)file);
-	fd = file_open(ns, name, O_RDWR);
+	fd = ns->wire ? wire_open(ns, kind, id) : file_open(ns, name, O_RDWR);
 	if (fd < 0)
 		return fd;
 	if (pread(fd, &h, sizeof h, 0) != sizeof h)
@@ -58,7 +59,7 @@ static int map_area(struct ipc_ns *ns, enum kind kind, uint32_t file, struct are
 	if (!e && !layout_sound(kind, &h))
 		e = ns_fail(-EIDRM, "%s/%s is damaged; it is left as it is", ns->dir, name);
 	if (!e) {
-		*a = (struct area){ .length = area_length(kind, &h), .who_at = h.who_at, .big_at = h.big_at,
+		*a = (struct area){ .length = area_length(kind, &h), .count = h.count, .who_at = h.who_at, .big_at = h.big_at,
 				    .big_size = h.big_size };
 		a->head = file_map(a->length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd);
 		if (!a->head)
@@ -88,7 +89,7 @@ size_t area_length(enum kind kind, const struct area_head *h)
 }
 
 /* The row is read, and what it says is kept for as long as the registry does not change. */
-int object_permit_slow(struct ipc_ns *ns, enum kind kind, int id, struct obj *o)
+int object_permit_slow(struct ipc_ns *ns, enum kind kind, int id, struct obj *o, uint32_t *size)
 {
 	uint32_t creds = atomic_load(&creds_generation);
 	int granted = 0;
@@ -104,13 +105,18 @@ int object_permit_slow(struct ipc_ns *ns, enum kind kind, int id, struct obj *o)
 		if (e)
 			return e;
 	} while (!area_unmoved(&ns->reg, x));
-	if (kind == KIND_SEM && atomic_load(&o->opened) == (uint32_t)id + 1 && r.v[R_SIZE] != o->area.head->count)
+	if (kind == KIND_SEM && atomic_load(&o->opened) == (uint32_t)id + 1 && r.v[R_SIZE] != o->area.count)
 		return -EIDRM; /* callers have room for what the row says */
 	p = row_perm(&r);
 	if (!perm_check(&p, 0444))
 		granted |= MAY_READ;
 	if (!perm_check(&p, 0222))
 		granted |= MAY_ALTER;
+	if (!ns->wire || creds_get()->uid == p.uid)
+		granted |= MAY_MAP;
+	*size = r.v[R_SIZE];
+	if (ns->base) /* true of this client only */
+		return granted;
 	atomic_store(&o->seen, 0);
 	o->granted = (uint32_t)granted;
 	o->size = r.v[R_SIZE];
@@ -122,6 +128,11 @@ int object_permit_slow(struct ipc_ns *ns, enum kind kind, int id, struct obj *o)
 /* If nobody of this process can be using the old mapping: one thread, and no frame below a handler. */
 static void unmap_old(struct ipc_ns *ns, struct obj *o)
 {
+	if (ns->retire) {
+		if (o->area.head)
+			ns->retire(ns, &o->area);
+		return;
+	}
 	if (o->area.head && atomic_load(&ns->threads) <= 1 && !wait_pending() && !ipc_handling)
 		munmap(o->area.head, o->area.length);
 }
@@ -129,11 +140,11 @@ static void unmap_old(struct ipc_ns *ns, struct obj *o)
 static int open_object(struct ipc_ns *ns, enum kind kind, const struct row *r, struct obj *o)
 {
 	struct area a = { 0 };
-	int e = map_area(ns, kind, r->v[R_FILE], &a);
+	int e = map_area(ns, kind, row_id(r), r->v[R_FILE], &a);
 
 	if (e)
 		return e == -ENOENT ? -EIDRM : e;
-	if (kind == KIND_SEM && a.head->count != r->v[R_SIZE]) { /* callers have room for what the row says */
+	if (kind == KIND_SEM && a.count != r->v[R_SIZE]) { /* callers have room for what the row says */
 		munmap(a.head, a.length);
 		return -EIDRM;
 	}
@@ -146,6 +157,30 @@ static int open_object(struct ipc_ns *ns, enum kind kind, const struct row *r, s
 	return 0;
 }
 
+/* This process's slot notes the object, before it first touches it; what it has cached of it begins anew. */
+static int note_object(struct ipc_ns *ns, enum kind kind, int id, struct obj *o)
+{
+	int e;
+
+	if (ns->base) { /* o->tag is the daemon's */
+		if (ns->noted[kind][ID_INDEX(id)] == id + 1)
+			return 0;
+		e = slot_note(ns, kind, id);
+		if (!e)
+			ns->noted[kind][ID_INDEX(id)] = id + 1;
+		return e;
+	}
+	if (o->tag == ns->tag)
+		return 0;
+	e = ns->wire ? 0 : slot_note(ns, kind, id); /* the daemon has, when it gave the descriptor */
+	if (!e) {
+		memset((void *)o->touched, 0, sizeof o->touched);
+		atomic_store(&o->undo, -1);
+		o->tag = ns->tag;
+	}
+	return e;
+}
+
 int object_open_slow(struct ipc_ns *ns, enum kind kind, int id, int who, struct obj **out)
 {
 	struct obj *o = &ns->obj[kind][ID_INDEX(id)];
@@ -155,16 +190,12 @@ int object_open_slow(struct ipc_ns *ns, enum kind kind, int id, int who, struct 
 
 	cold_enter(ns, &c);
 	e = registry_read(ns, kind, id, &r);
+	if (!e && ns->wire && atomic_load(&o->opened) != (uint32_t)id + 1 && creds_get()->uid != r.v[R_UID])
+		e = -EXDEV;
 	if (!e && atomic_load(&o->opened) != (uint32_t)id + 1)
 		e = open_object(ns, kind, &r, o);
-	if (!e && o->tag != ns->tag) {
-		e = slot_note(ns, kind, id);
-		if (!e) {
-			memset((void *)o->touched, 0, sizeof o->touched);
-			atomic_store(&o->undo, -1);
-			o->tag = ns->tag;
-		}
-	}
+	if (!e)
+		e = note_object(ns, kind, id, o);
 	if (!e && atomic_load(&o->touched[who / 4 % 16]) != who / 4 + 1) {
 		e = file_fence(area_who(&o->area, (uint32_t)who), WHO_SIZE);
 		if (!e)
@@ -178,14 +209,38 @@ int object_open_slow(struct ipc_ns *ns, enum kind kind, int id, int who, struct 
 	return e;
 }
 
+void objects_forget(struct ipc_ns *ns, bool (*unused)(struct ipc_ns *ns, const struct area *a))
+{
+	for (int kind = KIND_SEM; kind <= KIND_MSG; kind++)
+		for (uint32_t i = 0, high = rows_high(&ns->reg, kind); i < high; i++) {
+			struct obj *o = &ns->obj[kind][i];
+			struct row r;
+
+			if (!o->area.head || (atomic_load(&o->opened) &&
+					      !registry_read(ns, kind, (int)atomic_load(&o->opened) - 1, &r)))
+				continue;
+			if (!unused(ns, &o->area))
+				continue;
+			atomic_store(&o->opened, 0);
+			munmap(o->area.head, o->area.length);
+			o->area.head = NULL;
+		}
+}
+
+/* Who makes and removes files: this process, also for a client. */
+static uint32_t maker(const struct ipc_ns *ns)
+{
+	return ns->base ? ns->base->tag : ns->tag;
+}
+
 void object_removing(struct ipc_ns *ns, enum kind kind, uint32_t file)
 {
-	atomic_store(&ns->slots->row[SLOT_OF(ns->tag)].making, (uint64_t)(kind + 1) << 32 | file);
+	atomic_store(&ns->slots->row[SLOT_OF(maker(ns))].making, (uint64_t)(kind + 1) << 32 | file);
 }
 
 void object_made(struct ipc_ns *ns)
 {
-	atomic_store(&ns->slots->row[SLOT_OF(ns->tag)].making, 0);
+	atomic_store(&ns->slots->row[SLOT_OF(maker(ns))].making, 0);
 }
 
 /* A new file, mapped by nobody: its descriptor, or -errno. The slot notes it until object_made. */

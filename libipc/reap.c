@@ -121,24 +121,43 @@ void reap_own_undo(struct ipc_ns *ns, int who)
 			atomic_store(&ns->obj[KIND_SEM][ID_INDEX((uint32_t)n->note[i])].undo, -1);
 }
 
+/* In a daemon a client's view does not reap, its own namespace does; a client leaves it to the daemon. */
+static bool reaper(struct ipc_ns **ns, int *who)
+{
+	if ((*ns)->base) {
+		*ns = (*ns)->base;
+		*who = ns_enter(*ns);
+	}
+	return !(*ns)->wire && *who > 0;
+}
+
 void slot_reap(struct ipc_ns *ns, int who, uint32_t tag)
 {
+	if (!reaper(&ns, &who))
+		return;
 	struct slot_row *s = &ns->slots->row[SLOT_OF(tag)];
-	uint64_t word = atomic_load(&s->word);
+	uint64_t word = atomic_load(&s->word), dying;
 	int saved = errno;
 
 	if (!still(ns, tag) || WORD_STATE(word) == SLOT_FREE)
 		return;
+	dying = WORD(SLOT_DYING, WORD_GEN(word), WORD_PID(word));
+	if (word != dying && !atomic_compare_exchange_strong(&s->word, &word, dying))
+		return;
 	settle_objects(ns, who, tag, true);
 	attach_drop_all(ns, who, tag, WORD_PID(word));
 	finish_making(ns, tag);
-	free_whos(ns, tag);
-	atomic_compare_exchange_strong(&s->word, &word, WORD(SLOT_FREE, WORD_GEN(word) + 1, 0));
+	if (!ns->busy || !ns->busy(ns, tag)) { /* else a request of it is under way, and it is reaped once more after that */
+		free_whos(ns, tag);
+		atomic_compare_exchange_strong(&s->word, &dying, WORD(SLOT_FREE, WORD_GEN(word) + 1, 0));
+	}
 	errno = saved;
 }
 
 bool slots_sweep(struct ipc_ns *ns, int who)
 {
+	if (!reaper(&ns, &who))
+		return false;
 	uint32_t high = slots_high(ns), self = atomic_load(&ns->slot);
 	bool any = false;
 

@@ -82,6 +82,15 @@ static bool slot_locked(struct ipc_ns *ns, uint32_t slot)
 	return r || l.l_type != F_UNLCK;
 }
 
+/* A daemon's client cannot look at locks; it knows what the kernel says of the process. */
+static enum slot_life ask_as_client(uint64_t word)
+{
+	bool gone;
+
+	process_start(WORD_PID(word), &gone);
+	return gone ? LIFE_DEAD : LIFE_ALIVE;
+}
+
 static enum slot_life ask(struct ipc_ns *ns, uint32_t tag)
 {
 	uint32_t slot = SLOT_OF(tag);
@@ -91,6 +100,10 @@ static enum slot_life ask(struct ipc_ns *ns, uint32_t tag)
 
 	if (!tag || WORD_STATE(word) == SLOT_FREE || TAG(slot, WORD_GEN(word)) != tag)
 		return LIFE_DEAD;
+	if (WORD_STATE(word) == SLOT_DYING)
+		return LIFE_DEAD;
+	if (ns->wire)
+		return ask_as_client(word);
 	if (WORD_STATE(word) == SLOT_NEWBORN)
 		return slot_locked(ns, slot) || atomic_load(&r->word) != word ? LIFE_ALIVE : LIFE_DEAD;
 	if (slot_alive(ns, tag) && WORD_STATE(word) == SLOT_LIVE)
@@ -177,8 +190,56 @@ static void robust_list_own(void)
 	}
 }
 
+/* The marks of one uid, in a daemon: mapped when they are first asked for. */
+static struct marks *map_marks(struct ipc_ns *ns, uid_t uid)
+{
+	struct marks *m = calloc(1, sizeof *m);
+	char name[24];
+	int fd;
+
+	if (!m)
+		return NULL;
+	marks_name(name, uid);
+	fd = file_open(ns, name, O_RDWR);
+	m->uid = uid;
+	m->mark = fd < 0 ? NULL : file_map(MARKS_LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd);
+	if (fd >= 0)
+		close(fd);
+	if (!m->mark) {
+		free(m);
+		return NULL;
+	}
+	marks_add(ns, m);
+	return m;
+}
+
+void marks_name(char *out, uid_t uid)
+{
+	snprintf(out, 24, "marks-%u", (unsigned)uid);
+}
+
+void marks_add(struct ipc_ns *ns, struct marks *m)
+{
+	m->next = atomic_load(&ns->marks);
+	while (!atomic_compare_exchange_weak(&ns->marks, &m->next, m))
+		;
+}
+
+pthread_mutex_t *slot_mutex_slow(const struct ipc_ns *ns, uint32_t slot)
+{
+	struct ipc_ns *all = ns->base ? ns->base : (struct ipc_ns *)ns;
+	uid_t uid = ns->slots->row[slot].uid - 1;
+	struct marks *m = atomic_load(&all->marks);
+
+	while (m && m->uid != uid)
+		m = m->next;
+	if (!m && !ns->wire)
+		m = map_marks(all, uid);
+	return m ? &m->mark[slot].mutex : NULL;
+}
+
 /* Mark the slot as this thread's: the kernel changes the mark when the thread, or the process, has gone. */
-static void mark(struct slot_row *r)
+void slot_mark(pthread_mutex_t *mutex)
 {
 	pthread_mutexattr_t attr;
 
@@ -186,11 +247,11 @@ static void mark(struct slot_row *r)
 	pthread_mutexattr_init(&attr);
 	pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
 	pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
-	memset(&r->mutex, 0, sizeof r->mutex);
-	pthread_mutex_init(&r->mutex, &attr);
-	pthread_mutex_lock(&r->mutex);
+	memset(mutex, 0, sizeof *mutex);
+	pthread_mutex_init(mutex, &attr);
+	pthread_mutex_lock(mutex);
 	/* After a bare clone libc takes the thread for its parent's; the kernel looks for the real one. */
-	__atomic_store_n(&r->mutex.__data.__lock, (int)syscall(SYS_gettid), __ATOMIC_RELEASE);
+	__atomic_store_n(&mutex->__data.__lock, (int)syscall(SYS_gettid), __ATOMIC_RELEASE);
 }
 
 static void settle_in(struct ipc_ns *ns, uint32_t slot, void *file)
@@ -211,13 +272,13 @@ static bool adopt(struct ipc_ns *ns, uint32_t slot, uint64_t start)
 
 	if (WORD_STATE(word) != SLOT_LIVE || WORD_PID(word) != ns->pid || atomic_load(&r->start) != start)
 		return false;
-	if (r->mutex.__data.__lock & FUTEX_TID_MASK) /* of this process, and in a living thread's list */
+	if (r->uid || r->mutex.__data.__lock & FUTEX_TID_MASK) /* a daemon's, or of this process, and in a living thread's list */
 		return false;
 	file = map_locked(ns, slot, &e);
 	if (!file)
 		return false;
 	settle_in(ns, slot, file);
-	mark(r);
+	slot_mark(&r->mutex);
 	who = who_take(ns);
 	if (who > 0) {
 		reap_exec(ns, who, TAG(slot, WORD_GEN(word)));
@@ -226,8 +287,7 @@ static bool adopt(struct ipc_ns *ns, uint32_t slot, uint64_t start)
 	return true;
 }
 
-/* Find a free slot and make it {state, pid}; the caller locks and marks it. 0: the table is full. */
-static uint32_t claim(struct ipc_ns *ns, int state, pid_t pid)
+uint32_t slot_claim(struct ipc_ns *ns, int state, pid_t pid)
 {
 	for (uint32_t s = 1; s < WHO_MAX; s++) {
 		struct slot_row *r = &ns->slots->row[s];
@@ -241,6 +301,7 @@ static uint32_t claim(struct ipc_ns *ns, int state, pid_t pid)
 		if (!atomic_compare_exchange_strong(&r->word, &word, WORD(state, WORD_GEN(word), pid)))
 			continue;
 		r->mutex.__data.__lock = 0;
+		r->uid = 0;
 		for (uint32_t h = (uint32_t)high; h <= s;)
 			if (atomic_compare_exchange_strong(&ns->slots->high, &h, s + 1))
 				break;
@@ -262,7 +323,7 @@ int slot_take(struct ipc_ns *ns)
 		if (adopt(ns, s, start))
 			return 0;
 	for (int tries = 0; tries < 100; tries++) {
-		uint32_t slot = claim(ns, SLOT_CLAIMED, ns->pid);
+		uint32_t slot = slot_claim(ns, SLOT_CLAIMED, ns->pid);
 		struct slot_row *r = &ns->slots->row[slot];
 		struct slot_notes *file;
 		uint64_t gen;
@@ -282,7 +343,7 @@ int slot_take(struct ipc_ns *ns)
 		atomic_store(&r->start, start);
 		atomic_store(&r->making, 0);
 		settle_in(ns, slot, file);
-		mark(r);
+		slot_mark(&r->mutex);
 		atomic_store(&r->word, WORD(SLOT_LIVE, gen, ns->pid));
 		return 0;
 	}
@@ -292,11 +353,11 @@ int slot_take(struct ipc_ns *ns)
 /* After its thread ended, the process is asked for in the slow way; a thread that lives takes the mark over. */
 void slot_heal(struct ipc_ns *ns)
 {
-	struct slot_row *r = &ns->slots->row[atomic_load(&ns->slot)];
+	uint32_t slot = atomic_load(&ns->slot);
+	pthread_mutex_t *mutex = slot ? slot_mutex(ns, slot) : NULL;
 
-	if (atomic_load(&ns->slot) && r->mutex.__data.__lock & 0x40000000 &&
-	    pthread_mutex_trylock(&r->mutex) == EOWNERDEAD)
-		pthread_mutex_consistent(&r->mutex);
+	if (mutex && mutex->__data.__lock & 0x40000000 && pthread_mutex_trylock(mutex) == EOWNERDEAD)
+		pthread_mutex_consistent(mutex);
 }
 
 /* Forget objects that are gone. Entries only move down, so those that count are there at every moment. */
@@ -375,12 +436,12 @@ void who_give(struct ipc_ns *ns, uint32_t who)
 void slot_leave(struct ipc_ns *ns)
 {
 	uint32_t slot = atomic_exchange(&ns->slot, 0);
-	struct slot_row *r = &ns->slots->row[slot];
+	pthread_mutex_t *mutex = slot ? slot_mutex(ns, slot) : NULL;
 
-	if (!slot)
+	if (!mutex)
 		return;
-	if (pthread_mutex_unlock(&r->mutex) && r->mutex.__data.__lock & FUTEX_TID_MASK) {
-		__atomic_fetch_or(&r->mutex.__data.__lock, FUTEX_OWNER_DIED, __ATOMIC_SEQ_CST);
+	if (pthread_mutex_unlock(mutex) && mutex->__data.__lock & FUTEX_TID_MASK) {
+		__atomic_fetch_or(&mutex->__data.__lock, FUTEX_OWNER_DIED, __ATOMIC_SEQ_CST);
 		ns->slots_stay = true;
 	}
 	munmap(ns->slot_file, sizeof(struct slot_notes));
@@ -394,7 +455,7 @@ void slot_leave(struct ipc_ns *ns)
 int slot_fork_prepare(struct ipc_ns *ns)
 {
 	for (int tries = 0; tries < 100; tries++) {
-		uint32_t slot = claim(ns, SLOT_CLAIMED, ns->pid);
+		uint32_t slot = slot_claim(ns, SLOT_CLAIMED, ns->pid);
 		struct slot_row *r = &ns->slots->row[slot];
 		struct slot_notes *file;
 		int e;
@@ -455,7 +516,7 @@ void slot_fork_child(struct ipc_ns *ns)
 		return;
 	settle_in(ns, ns->fork_slot, ns->fork_file);
 	atomic_store(&r->start, process_start(ns->pid, &gone));
-	mark(r);
+	slot_mark(&r->mutex);
 	atomic_store(&r->word, WORD(SLOT_LIVE, WORD_GEN(atomic_load(&r->word)), ns->pid));
 	ns->fork_file = NULL;
 	ns->fork_slot = 0;

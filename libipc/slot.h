@@ -3,8 +3,9 @@
  * Slots: the processes of a namespace, and which of them are there.
  *
  * A slot's word says {state, generation, pid}. Its owner keeps two things that the kernel takes back at exit, kill -9
- * and exec: a robust mutex in the table (its mark is read in a few ns) and an OFD lock on the slot's file, held by a
- * mapping. Asking never acquires. The tag {slot, generation} names one incarnation in undo rows and who numbers.
+ * and exec: a robust mutex (its mark is read in a few ns) and an OFD lock on the slot's file, held by a mapping. The
+ * mutex is in the table, or where a daemon has clients, in a table of those of one uid, which they can write.
+ * Asking never acquires. The tag {slot, generation} names one incarnation in undo rows and who numbers.
  *
  * Order: a slot is claimed (word), locked (file), marked (mutex), then live (word). It is reaped in this order:
  * requests and undo in every object that it noted, attachments, who numbers, the word. Each step may be done by
@@ -17,17 +18,18 @@
 
 #include "ns.h"
 
-enum { SLOT_FREE, SLOT_CLAIMED, SLOT_NEWBORN, SLOT_LIVE };
+enum { SLOT_FREE, SLOT_CLAIMED, SLOT_NEWBORN, SLOT_LIVE, SLOT_DYING /* it is being reaped */ };
 enum slot_life { LIFE_ALIVE, LIFE_EXECED, LIFE_DEAD };
 
 #define SLOTS_MAGIC 0x69706364736c6f74ull /* "ipcdslot" */
-#define SLOTS_VERSION 1
+#define SLOTS_VERSION 2
 #define NOTES_MAX (3u * IPCMNI)
 
 struct slot_row {
 	_Atomic uint64_t word; /* pid:32, generation:24, state:8 */
 	_Atomic uint64_t start; /* of the process, as /proc says */
 	pthread_mutex_t mutex;
+	uint32_t uid; /* a daemon's client: in whose marks its mutex is, + 1 */
 	_Atomic uint64_t making; /* file that is being created or removed: kind + 1 << 32, number */
 } __attribute__((aligned(128)));
 
@@ -40,6 +42,14 @@ struct slots {
 	_Atomic uint64_t who[WHO_MAX]; /* slot tag of the owner, 0 free */
 	struct slot_row row[WHO_MAX];
 };
+
+/* The mutexes of a daemon's clients of one uid, by slot. */
+struct marks {
+	struct marks *next;
+	uid_t uid;
+	struct mark { pthread_mutex_t mutex; } __attribute__((aligned(64))) *mark;
+};
+#define MARKS_LENGTH (sizeof(struct mark) * WHO_MAX)
 
 /* The slot's file: what it has touched. */
 struct slot_notes {
@@ -70,13 +80,24 @@ static inline uint32_t whos_high(const struct ipc_ns *ns)
 #define WORD_GEN(w) ((uint32_t)((w) >> 8) & 0xffffff)
 #define WORD_PID(w) ((pid_t)((w) >> 32))
 
+pthread_mutex_t *slot_mutex_slow(const struct ipc_ns *ns, uint32_t slot);
+
+/* NULL when it is in a table that this process does not have: then the slow way tells. */
+static inline pthread_mutex_t *slot_mutex(const struct ipc_ns *ns, uint32_t slot)
+{
+	struct slot_row *r = &ns->slots->row[slot];
+
+	return __builtin_expect(r->uid, 0) ? slot_mutex_slow(ns, slot) : &r->mutex;
+}
+
 /* Of the process that the tag names; a tag whose slot has been freed is dead. */
 enum slot_life slot_life_slow(struct ipc_ns *ns, uint32_t tag);
 
 static inline bool slot_alive(struct ipc_ns *ns, uint32_t tag)
 {
 	struct slot_row *r = &ns->slots->row[SLOT_OF(tag)];
-	int m = __atomic_load_n(&r->mutex.__data.__lock, __ATOMIC_ACQUIRE);
+	pthread_mutex_t *mutex = slot_mutex(ns, SLOT_OF(tag));
+	int m = mutex ? __atomic_load_n(&mutex->__data.__lock, __ATOMIC_ACQUIRE) : 0;
 
 	return (m & 0x3fffffff) && !(m & 0x40000000) &&
 	       TAG(SLOT_OF(tag), WORD_GEN(atomic_load_explicit(&r->word, memory_order_relaxed))) == tag;
@@ -88,6 +109,11 @@ static inline bool slot_there(struct ipc_ns *ns, uint32_t tag)
 	return slot_alive(ns, tag) || slot_life_slow(ns, tag) != LIFE_DEAD;
 }
 
+void marks_name(char *out, uid_t uid);
+void marks_add(struct ipc_ns *ns, struct marks *m);
+/* A free slot is made {state, pid}; the caller locks and marks it. 0: the table is full. */
+uint32_t slot_claim(struct ipc_ns *ns, int state, pid_t pid);
+void slot_mark(pthread_mutex_t *mutex);
 uint32_t slot_tag(struct ipc_ns *ns);
 pid_t slot_pid(struct ipc_ns *ns, uint32_t tag);
 int slot_take(struct ipc_ns *ns); /* this process's, adopting the one from before exec */

@@ -22,42 +22,47 @@ static ipc_ns *the_ns;
 static int failed;
 
 /* Also before libc has its environment: then the kernel is asked for what exec left. */
-static const char *named_directory(void)
+static const char *named(const char *name)
 {
-	static const char name[] = "IPCD_NAMESPACE=";
 	static char text[65536];
+	size_t length = strlen(name);
 	ssize_t n;
 	int fd;
 
 	if (environ)
-		return getenv("IPCD_NAMESPACE");
+		return getenv(name);
 	fd = open("/proc/self/environ", O_RDONLY | O_CLOEXEC);
 	n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
 	if (fd >= 0)
 		close(fd);
 	for (const char *p = text; p < text + n; p += strlen(p) + 1)
-		if (!strncmp(p, name, sizeof name - 1))
-			return p + sizeof name - 1;
+		if (!strncmp(p, name, length) && p[length] == '=')
+			return p + length + 1;
 	return NULL;
 }
 
-ipc_ns *sysv_open(const char *dir)
+/* A directory's namespace, or with IPC_OPEN_SOCKET a daemon's. */
+ipc_ns *sysv_open(const char *dir, int flags)
 {
 	struct cold c;
 	ipc_ns *ns;
 
 	ns_quiet(&c);
-	ns = ipc_open(dir, 0);
+	ns = ipc_open(dir, flags);
 	ns_loud(&c);
 	return ns;
 }
 
 static void open_namespace(void)
 {
-	const char *dir = named_directory();
+	const char *socket = named("IPCD_SOCKET"), *dir = NULL;
 
+	if (socket && *socket)
+		the_ns = sysv_open(socket, IPC_OPEN_SOCKET);
+	else
+		dir = named("IPCD_NAMESPACE");
 	if (dir && *dir)
-		the_ns = sysv_open(dir);
+		the_ns = sysv_open(dir, 0);
 	if (!the_ns)
 		failed = 1;
 	trace_init();
@@ -88,12 +93,14 @@ static void explain(void)
 
 	if (__atomic_exchange_n(&said, 1, __ATOMIC_RELAXED))
 		return;
-	const char *dir = named_directory();
+	const char *dir = named("IPCD_SOCKET");
 
+	if (!dir || !*dir)
+		dir = named("IPCD_NAMESPACE");
 	if (dir && *dir)
 		fprintf(stderr, "libipc-sysv: no System V IPC: %s\n", *ipc_open_error() ? ipc_open_error() : dir);
 	else
-		fprintf(stderr, "libipc-sysv: no System V IPC: IPCD_NAMESPACE is not set; start the program with ipcrun\n");
+		fprintf(stderr, "libipc-sysv: no System V IPC: neither IPCD_NAMESPACE nor IPCD_SOCKET is set; start the program with ipcrun\n");
 }
 
 static inline __attribute__((always_inline)) ipc_ns *ns_or_explain(void)
@@ -116,7 +123,7 @@ struct ipc_ns *sysv_namespace(void)
 
 int sysv_use(struct ipc_ns *ns)
 {
-	if (setenv("IPCD_NAMESPACE", ns->dir, 1))
+	if (setenv("IPCD_NAMESPACE", ns->dir, 1) || unsetenv("IPCD_SOCKET"))
 		return -ENOMEM;
 	the_ns = ns;
 	return 0;

@@ -14,7 +14,7 @@
 struct ipc_ns *sysv_namespace(void);
 
 /* ipc_open, where no signal handler can come in between. */
-struct ipc_ns *sysv_open(const char *dir);
+struct ipc_ns *sysv_open(const char *dir, int flags);
 
 /* The namespace of now on; its directory is in the environment, for what the program starts. -errno */
 int sysv_use(struct ipc_ns *ns);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "raw.h"
+#include "route_call.h"
 #include "slot.h"
 #include "sysv.h"
 #include "users.h"
@@ -37,7 +38,7 @@ static struct ipc_ns *fresh(void)
 	if (users_base(base, sizeof base, true))
 		return NULL;
 	if (!users_make_private(base, dir, sizeof dir, &lock))
-		ns = sysv_open(dir);
+		ns = sysv_open(dir, 0);
 	if (lock >= 0)
 		close(lock); /* that this process lives tells that it is in use */
 	return ns;
@@ -73,6 +74,10 @@ static void undo_now(struct ipc_ns *ns)
 
 	if (who < 0 || atomic_load(&ns->threads) > 1)
 		return;
+	if (ns->wire) {
+		wire_undo(ns);
+		return;
+	}
 	cold_enter(ns, &c);
 	reap_own_undo(ns, who);
 	cold_leave(ns, &c);

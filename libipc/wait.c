@@ -17,6 +17,7 @@ __thread struct frame *ipc_frame;
 __thread uint32_t ipc_signals;
 __thread uint32_t ipc_handling;
 void (*wait_hook)(void);
+__thread uint64_t wait_serial;
 
 static long futex(_Atomic uint32_t *word, int op, uint32_t value, const struct timespec *timeout)
 {
@@ -66,7 +67,7 @@ static uint32_t spins(void)
 
 bool wait_spin(struct frame *f, uint64_t x)
 {
-	uint32_t most = spins();
+	uint32_t most = f->ns->park ? 0 : spins();
 
 	while (f->spun < most) {
 		f->spun++;
@@ -82,6 +83,8 @@ void wait_join(struct frame *f, struct txn *t)
 	uint32_t cell = REQ_STATE(t->area, f->who);
 	uint64_t old = area_get(t->area, cell);
 
+	f->serial = wait_serial;
+	area_who(t->area, f->who)->req.serial = wait_serial;
 	atomic_store(&f->waiting, STATE(STATE_TURN(VALUE(old)) + 1, 0, REQ_WAIT));
 	txn_put(t, cell, old, atomic_load(&f->waiting));
 	list_append(t, f->head, f->tail, f->who);
@@ -95,10 +98,15 @@ void wait_done(struct txn *t, uint32_t head, uint32_t tail, uint32_t who, int er
 	list_remove(t, head, tail, who);
 }
 
-void wait_wake(struct area *a, uint32_t who)
+void wait_wake(struct ipc_ns *ns, struct area *a, uint32_t who)
 {
+	uint32_t sleeping;
+
 	atomic_thread_fence(memory_order_seq_cst);
-	if (atomic_load(&area_who(a, who)->req.sleeping))
+	sleeping = atomic_load(&area_who(a, who)->req.sleeping);
+	if (sleeping == SLEEPS_PARKED && ns->ring)
+		ns->ring(ns, who);
+	else if (sleeping)
 		futex(state_word(a, who), FUTEX_WAKE, INT_MAX, NULL);
 }
 
@@ -145,7 +153,10 @@ void wait_interrupt(void)
 	txn_interrupt();
 	if (!f)
 		return;
-	wait_settle(f, EINTR);
+	if (f->cancel)
+		f->cancel(f);
+	else
+		wait_settle(f, EINTR);
 	ipc_frame = NULL;
 }
 
@@ -164,7 +175,7 @@ void wait_lost(struct frame *f, bool closed)
 		wait_settle(f, EIDRM);
 }
 
-static bool waits(struct frame *f)
+bool wait_waits(struct frame *f)
 {
 	return !atomic_load(&f->settled) && atomic_load(state_word(&f->area, f->who)) == atomic_load(&f->waiting);
 }
@@ -225,6 +236,18 @@ uint64_t wait_clock(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
+bool wait_resume(struct frame *f)
+{
+	struct request *req = &area_who(&f->area, f->who)->req;
+	uint32_t v = area_value(&f->area, REQ_STATE(&f->area, f->who));
+
+	if (!wait_serial || req->serial != wait_serial || (STATE_WHAT(v) != REQ_WAIT && STATE_WHAT(v) != REQ_DONE))
+		return false;
+	f->serial = wait_serial;
+	atomic_store(&f->waiting, STATE(STATE_TURN(v), 0, REQ_WAIT));
+	return true;
+}
+
 /* For those who look at the object; nothing here depends on it. */
 static void note_since(struct frame *f, struct request *req)
 {
@@ -239,13 +262,17 @@ int wait_sleep(struct frame *f, const struct timespec *deadline)
 	struct timespec length;
 	int reason = 0, saved = errno;
 
-	if (waits(f)) {
+	if (f->ns->park) {
+		note_since(f, req);
+		return f->ns->park(f, deadline);
+	}
+	if (wait_waits(f)) {
 		note_since(f, req);
 		if (wait_hook)
 			wait_hook();
 	}
 	atomic_store(&req->sleeping, 1);
-	while (waits(f) && !reason) {
+	while (wait_waits(f) && !reason) {
 		if (!nap_length(deadline, &length))
 			reason = EAGAIN;
 		else

@@ -30,6 +30,9 @@ struct frame {
 	void (*take)(struct frame *f, struct txn *t, bool performed);
 	/* What to look for once a second: owners that died, wake-ups that were lost. */
 	void (*look)(struct frame *f);
+	/* A daemon's client: the request is with the daemon, which is told to end it. */
+	void (*cancel)(struct frame *f);
+	uint64_t serial;  /* of a daemon's client: its request (area.h) */
 	uint32_t signals; /* ipc_signals when the call began */
 	uint32_t spun;    /* looks of wait_spin */
 	void *msg;
@@ -48,6 +51,9 @@ extern __thread uint32_t ipc_handling __attribute__((tls_model("initial-exec")))
 
 /* Milliseconds, as request.since has them. */
 uint64_t wait_clock(void);
+
+/* The request that this thread performs for a daemon's client; 0: none, it acts for itself. */
+extern __thread uint64_t wait_serial __attribute__((tls_model("initial-exec")));
 
 /* Called before a thread sleeps; NULL if nobody wants to know. */
 extern void (*wait_hook)(void);
@@ -96,6 +102,9 @@ bool wait_spin(struct frame *f, uint64_t x);
 /* Entries of a join; sets f->waiting. */
 void wait_join(struct frame *f, struct txn *t);
 
+/* A request that was joined before, by a daemon that is not there any more: does it wait, or was it performed? */
+bool wait_resume(struct frame *f);
+
 /* Sleep until settled, interrupted, or the deadline (CLOCK_MONOTONIC; NULL: none); the result. */
 int wait_sleep(struct frame *f, const struct timespec *deadline);
 
@@ -108,9 +117,15 @@ void wait_settle(struct frame *f, int reason);
 /* For signal handlers' wrappers: settle what this thread waits for. */
 void wait_interrupt(void);
 
+/* Does the request still wait? */
+bool wait_waits(struct frame *f);
+
+/* In request.sleeping: no thread sleeps, a daemon has parked the request and is to be rung. */
+#define SLEEPS_PARKED 2u
+
 /* Entries that give request `who` its result; then, after the commit, wake it. */
 void wait_done(struct txn *t, uint32_t head, uint32_t tail, uint32_t who, int error);
-void wait_wake(struct area *a, uint32_t who);
+void wait_wake(struct ipc_ns *ns, struct area *a, uint32_t who);
 
 /* A queue's file is sparse; this is as far as its nodes can go. */
 #define MSG_AREA_LENGTH (1ull << 30)

@@ -40,7 +40,7 @@ static void undo_pending(int set, int *mine, int *others)
 		bail_out("the set can't be opened");
 	do {
 		x = area_idle(&o->area);
-		memset(mine, 0, o->area.head->count * sizeof *mine);
+		memset(mine, 0, o->area.count * sizeof *mine);
 		*others = 0;
 		for (uint32_t row = 0; row < area_value(&o->area, S_UHIGH); row++)
 			undo_of_row(&o->area, row, mine, others);
@@ -56,7 +56,7 @@ static void hurry(int set)
 	if (random() % 500 == 0 || object_open(step_ns, KIND_SEM, set, me, &o))
 		return;
 	for (uint32_t w = 1; w < atomic_load(&step_ns->slots->who_high); w++)
-		wait_wake(&o->area, w);
+		wait_wake(step_ns, &o->area, w);
 }
 
 #endif

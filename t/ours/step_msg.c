@@ -317,7 +317,7 @@ static void hurry(void)
 
 	if (random() % 500)
 		for (uint32_t w = 1; w < atomic_load(&step_ns->slots->who_high); w++)
-			wait_wake(&o->area, w);
+			wait_wake(step_ns, &o->area, w);
 }
 
 static void peer_after(void)

@@ -1,0 +1,834 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A client's side of the socket (wire.h). Each thread has a connection of its own, made at its first call and again
+ * whenever it is not there: the daemon was restarted, the program has closed it, or its ids have changed. Nothing is
+ * ever read from, written to or closed but a descriptor that still is the socket that we made.
+ *
+ * A request is made with signals kept out; while it waits for the reply, those without a handler are let in. If the
+ * call may sleep, all are, and the wrapper of a handler (wait.h) first tells the daemon to end the request: so a
+ * handler finds no request under way, and the result is known, whatever the handler does.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "handlers.h"
+#include "raw.h"
+#include "registry.h"
+#include "route_wire.h"
+#include "slot.h"
+#include "wait.h"
+
+#define PATIENCE 30 /* seconds that a call waits for a daemon that has gone */
+#define RETRY_NS 20000000
+#define FIRST_FD 480 /* out of the way of programs that count descriptors */
+
+/* A connection. */
+struct link {
+	_Atomic int used;
+	int fd; /* or -1 */
+	dev_t dev;
+	ino_t ino;
+	uint32_t creds; /* creds_generation when it was made */
+	uint64_t number;
+};
+
+struct wire {
+	char socket[sizeof ((struct sockaddr_un *)0)->sun_path];
+	time_t patience;
+	_Atomic bool met; /* there was a daemon, */
+	uid_t uid;        /* of this uid, */
+	char abstract[64]; /* which listens here too */
+	_Atomic bool complained;
+	void *lock, *fork_lock; /* mappings that keep a slot's lock */
+	struct marks marks;
+	struct link *links;
+};
+
+struct sleeper {
+	struct frame frame;
+	struct wire_call *call;
+	struct link *link;
+	uint64_t number;
+	struct cold *cold;
+};
+
+/* ---- connections ---- */
+
+static bool ours(const struct link *l)
+{
+	struct stat st;
+
+	return l->fd >= 0 && !fstat(l->fd, &st) && st.st_dev == l->dev && st.st_ino == l->ino;
+}
+
+static void hang_up(struct link *l)
+{
+	if (ours(l))
+		close(l->fd);
+	l->fd = -1;
+}
+
+/* A number that the program hardly uses; any other when there is none. */
+static int out_of_the_way(int fd)
+{
+	struct rlimit limit;
+	int from = !getrlimit(RLIMIT_NOFILE, &limit) && limit.rlim_cur < FIRST_FD + 20 ? (int)(limit.rlim_cur / 2) : FIRST_FD;
+	int high = fcntl(fd, F_DUPFD_CLOEXEC, from);
+
+	if (high < 0)
+		return fd;
+	close(fd);
+	return high;
+}
+
+/* The socket is out of sight: in a chroot, say. */
+static long dial_abstract(const struct wire *w, int fd, long error)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	struct ucred peer;
+	socklen_t length = sizeof peer;
+
+	strcpy(to.sun_path + 1, w->abstract);
+	if (raw_call(SYS_connect, fd, (long)&to, (long)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(w->abstract)), 0, 0,
+		     0))
+		return error;
+	if (raw_call(SYS_getsockopt, fd, SOL_SOCKET, SO_PEERCRED, (long)&peer, (long)&length, 0) || peer.uid != w->uid)
+		return error;
+	return 0;
+}
+
+static int dial(const struct wire *w, struct link *l)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	struct stat st;
+	long fd = raw_call(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, 0, 0, 0), e;
+
+	if (fd < 0)
+		return (int)fd;
+	memcpy(to.sun_path, w->socket, sizeof to.sun_path);
+	e = raw_call(SYS_connect, fd, (long)&to, sizeof to, 0, 0, 0);
+	if ((e == -ENOENT || e == -EACCES) && *w->abstract)
+		e = dial_abstract(w, (int)fd, e);
+	if (!e && fcntl((int)fd, F_SETFL, 0))
+		e = -errno;
+	if (e) {
+		close((int)fd);
+		return (int)e;
+	}
+	l->fd = out_of_the_way((int)fd);
+	if (fstat(l->fd, &st)) {
+		close(l->fd);
+		l->fd = -1;
+		return -EBADF;
+	}
+	l->dev = st.st_dev;
+	l->ino = st.st_ino;
+	l->creds = atomic_load(&creds_generation);
+	return 0;
+}
+
+/* A payload that does not go into a datagram. */
+static int memory_file(const struct wire_call *c)
+{
+	long fd = raw_call(SYS_memfd_create, (long)"ipcd-payload", 3 /* CLOEXEC, ALLOW_SEALING */, 0, 0, 0, 0);
+
+	if (fd < 0)
+		return (int)fd;
+	for (uint32_t done = 0; done < c->out_size;) {
+		ssize_t n = write((int)fd, (const char *)c->out + done, c->out_size - done);
+
+		if (n <= 0) {
+			close((int)fd);
+			return -ENOMEM;
+		}
+		done += (uint32_t)n;
+	}
+	return (int)fd;
+}
+
+static int transmit(const struct link *l, struct wire_request *r, const struct wire_call *c)
+{
+	struct iovec io[2] = { { r, sizeof *r }, { (void *)c->out, c->out_size } };
+	union { struct cmsghdr head; char room[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int))]; } control;
+	struct msghdr m = { .msg_iov = io, .msg_iovlen = c->out_size ? 2 : 1, .msg_control = &control,
+			    .msg_controllen = CMSG_SPACE(sizeof(struct ucred)) };
+	const struct creds *creds = creds_get();
+	struct ucred *id;
+	long n;
+	int memory = -1;
+
+	memset(&control, 0, sizeof control);
+	control.head.cmsg_level = SOL_SOCKET;
+	control.head.cmsg_type = SCM_CREDENTIALS;
+	control.head.cmsg_len = CMSG_LEN(sizeof *id);
+	id = (struct ucred *)CMSG_DATA(&control.head);
+	*id = (struct ucred){ .pid = (pid_t)raw_call(SYS_getpid, 0, 0, 0, 0, 0, 0), .uid = creds->uid, .gid = creds->gid };
+	if (c->out_size > WIRE_INLINE) {
+		memory = memory_file(c);
+		if (memory < 0)
+			return memory;
+		struct cmsghdr *h = (struct cmsghdr *)(control.room + CMSG_SPACE(sizeof(struct ucred)));
+
+		h->cmsg_level = SOL_SOCKET;
+		h->cmsg_type = SCM_RIGHTS;
+		h->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(h), &memory, sizeof memory);
+		m.msg_controllen = sizeof control.room;
+		m.msg_iovlen = 1;
+		r->flags |= WIRE_MEMORY;
+	}
+	n = raw_call(SYS_sendmsg, l->fd, (long)&m, MSG_NOSIGNAL, 0, 0, 0);
+	if (memory >= 0)
+		close(memory);
+	return n < 0 ? (int)n : 0;
+}
+
+static void take_descriptors(struct msghdr *m, struct wire_call *c)
+{
+	for (struct cmsghdr *h = CMSG_FIRSTHDR(m); h; h = CMSG_NXTHDR(m, h)) {
+		int n, fd[8];
+
+		if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
+			continue;
+		n = (int)((h->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+		memcpy(fd, CMSG_DATA(h), (size_t)n * sizeof(int));
+		for (int i = 0; i < n; i++)
+			if (c && c->fds < 4)
+				c->fd[c->fds++] = fd[i];
+			else
+				close(fd[i]);
+	}
+}
+
+/* The large payload is in the last descriptor. */
+static int take_memory(struct wire_call *c, uint32_t size)
+{
+	ssize_t n = c->fds ? pread(c->fd[c->fds - 1], c->in, size < c->in_room ? size : c->in_room, 0) : -1;
+
+	if (c->fds)
+		close(c->fd[--c->fds]);
+	c->in_size = n < 0 ? 0 : (uint32_t)n;
+	return n < 0 ? -EIO : 0;
+}
+
+static void close_descriptors(struct wire_call *c)
+{
+	while (c->fds)
+		close(c->fd[--c->fds]);
+}
+
+/* The reply to request `number`, if it is there: 0; -EAGAIN: not yet; -EPIPE: the connection is gone. */
+static int collect(const struct link *l, struct wire_call *c, uint64_t number, long *result)
+{
+	struct wire_reply r;
+	struct iovec io[2] = { { &r, sizeof r }, { c->in, c->in_room } };
+	char control[CMSG_SPACE(8 * sizeof(int))] __attribute__((aligned(8)));
+	struct msghdr m = { .msg_iov = io, .msg_iovlen = 2, .msg_control = control, .msg_controllen = sizeof control };
+	long n = raw_call(SYS_recvmsg, l->fd, (long)&m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, 0, 0, 0);
+
+	if (n == -EAGAIN || n == -EINTR || n == -EFAULT)
+		return n == -EFAULT ? -EFAULT : -EAGAIN;
+	if (n < (long)sizeof r || r.magic != WIRE_MAGIC)
+		return -EPIPE;
+	c->fds = 0;
+	take_descriptors(&m, c);
+	if (r.version != WIRE_VERSION)
+		return -EPROTO;
+	if (r.number != number) { /* of a request that was given up */
+		close_descriptors(c);
+		return -EAGAIN;
+	}
+	memcpy(c->value, r.value, sizeof c->value);
+	c->in_size = (uint32_t)n - (uint32_t)sizeof r;
+	*result = (long)r.result;
+	return r.flags & WIRE_MEMORY ? take_memory(c, r.size) : 0;
+}
+
+static long poll_reply(const struct link *l, const sigset_t *mask)
+{
+	struct pollfd p = { .fd = l->fd, .events = POLLIN };
+
+	return raw_call(SYS_ppoll, (long)&p, 1, 0, (long)mask, 8, 0);
+}
+
+/* ---- waiting for the daemon ---- */
+
+static time_t seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec;
+}
+
+static int complain(struct wire *w, int e)
+{
+	if (!atomic_exchange(&w->complained, true)) {
+		if (e == -EPROTO)
+			fprintf(stderr, "libipc: the daemon at %s is of another version; use the same version everywhere\n",
+				w->socket);
+		else if (e == -EACCES || e == -EPERM)
+			fprintf(stderr, "libipc: the daemon at %s may not be used by uid %u: %s\n", w->socket,
+				(unsigned)geteuid(), strerror(-e));
+		else if (atomic_load(&w->met))
+			fprintf(stderr, "libipc: the daemon at %s has not come back within %ld seconds; start it again\n",
+				w->socket, (long)w->patience);
+		else
+			fprintf(stderr, "libipc: no System V IPC: there is no daemon at %s (%s); start ipcd\n", w->socket,
+				strerror(-e));
+	}
+	return -ENOSYS;
+}
+
+/* A moment later it may be there. Signals come in as `mask` says; false: it has taken too long. */
+static bool patient(struct wire *w, time_t since, int e, const sigset_t *mask)
+{
+	struct timespec moment = { .tv_nsec = RETRY_NS };
+
+	if (e == -EPROTO || e == -EACCES || e == -EPERM || (e == -ENOENT && !atomic_load(&w->met)))
+		return false;
+	if (seconds() - since >= w->patience)
+		return false;
+	raw_call(SYS_ppoll, 0, 0, (long)&moment, (long)mask, 8, 0);
+	return true;
+}
+
+/* ---- requests ---- */
+
+static uint64_t next_number(struct link *l)
+{
+	struct timespec t;
+
+	if (!l->number) { /* no number comes again, also not from the next thread with this one's who number */
+		clock_gettime(CLOCK_REALTIME, &t);
+		l->number = ((uint64_t)t.tv_sec << 30 ^ (uint64_t)t.tv_nsec) << 8;
+	}
+	return ++l->number;
+}
+
+static int exchange(const struct link *l, struct wire_call *c, uint64_t number, bool repeated, const sigset_t *mask,
+		    long *result)
+{
+	struct wire_request r = { .magic = WIRE_MAGIC, .version = WIRE_VERSION, .op = c->op, .number = number,
+				  .size = c->out_size, .flags = repeated ? WIRE_REPEATED : 0 };
+	int e;
+
+	memcpy(r.arg, c->arg, sizeof r.arg);
+	c->fds = 0;
+	e = transmit(l, &r, c);
+	while (!e) {
+		e = collect(l, c, number, result);
+		if (e != -EAGAIN)
+			break;
+		e = 0;
+		poll_reply(l, mask);
+	}
+	return e;
+}
+
+static int map_tables(struct ipc_ns *ns, struct wire_call *c)
+{
+	struct wire *w = ns->wire;
+	void *reg, *slots, *lock, *marks;
+	struct stat st;
+
+	if (c->fds != 4 || fstat(c->fd[0], &st))
+		return -EPROTO;
+	w->uid = (uid_t)c->value[2];
+	snprintf(w->abstract, sizeof w->abstract, WIRE_ABSTRACT, (unsigned long long)st.st_dev,
+		 (unsigned long long)st.st_ino);
+	reg = ns->reg.head ? ns->reg.head : file_map(REG_LENGTH, PROT_READ, MAP_SHARED, c->fd[0]);
+	slots = ns->slots ? (void *)ns->slots : file_map(sizeof(struct slots), PROT_READ, MAP_SHARED, c->fd[1]);
+	lock = file_map(PAGE, PROT_READ, MAP_SHARED, c->fd[2]);
+	marks = file_map(MARKS_LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, c->fd[3]);
+	if (!reg || !slots || !lock || !marks)
+		return -ENOMEM;
+	ns->reg = (struct area){ .head = reg, .length = REG_LENGTH, .who_at = REG_WHO_AT, .readonly = true };
+	ns->slots = slots;
+	w->lock = lock;
+	madvise(lock, PAGE, MADV_DONTFORK);
+	w->marks = (struct marks){ .uid = (uid_t)c->value[1], .mark = marks };
+	atomic_store(&ns->marks, &w->marks);
+	return 0;
+}
+
+static int check_tables(struct ipc_ns *ns)
+{
+	if (ns->reg.head->magic != AREA_MAGIC || ns->reg.head->version != AREA_VERSION ||
+	    ns->slots->magic != SLOTS_MAGIC || ns->slots->version != SLOTS_VERSION)
+		return -EPROTO;
+	return 0;
+}
+
+/* Make the connection and say who we are; the first time, get a slot. */
+static int introduce(struct ipc_ns *ns, struct link *l, uint32_t who, const sigset_t *mask)
+{
+	struct wire_call c = { .op = WIRE_HELLO, .arg = { ns->tag, who } };
+	long result = 0;
+	int e = dial(ns->wire, l);
+
+	if (!e)
+		e = exchange(l, &c, next_number(l), false, mask, &result);
+	if (!e && result < 0)
+		e = (int)result;
+	if (!e && !ns->tag) {
+		e = map_tables(ns, &c);
+		if (!e)
+			e = check_tables(ns);
+		if (!e) {
+			ns->tag = (uint32_t)c.value[0];
+			atomic_store(&ns->slot, SLOT_OF(ns->tag));
+			slot_mark(&ns->wire->marks.mark[SLOT_OF(ns->tag)].mutex);
+		}
+	}
+	close_descriptors(&c);
+	if (e) {
+		hang_up(l);
+		return e == -EPIPE ? -ECONNRESET : e;
+	}
+	atomic_store(&ns->wire->met, true);
+	return (int)result;
+}
+
+static struct link *own_link(struct ipc_ns *ns)
+{
+	for (int i = 0; i < THREAD_NS; i++)
+		if (ipc_thread.in[i].ns == ns && ipc_thread.in[i].generation == ns->generation)
+			return &ns->wire->links[ipc_thread.in[i].link];
+	return NULL;
+}
+
+/* Is the connection there, and made by who we are now? */
+static int connected(struct ipc_ns *ns, struct link *l, uint32_t who, const sigset_t *mask)
+{
+	int e;
+
+	if (ours(l) && l->creds == atomic_load(&creds_generation))
+		return 0;
+	hang_up(l);
+	e = introduce(ns, l, who, mask);
+	return e < 0 ? e : 0;
+}
+
+/* Signals that may come in while a call waits that does not sleep: their effect does not depend on us. */
+static void unhandled(sigset_t *mask, const sigset_t *program)
+{
+	*mask = *program;
+	handlers_add(mask);
+}
+
+static long request_at_once(struct ipc_ns *ns, struct link *l, uint32_t who, struct wire_call *c,
+			    const sigset_t *program)
+{
+	uint64_t number = next_number(l);
+	time_t since = seconds();
+	bool repeated = false;
+	sigset_t mask;
+	long result;
+	int e;
+
+	unhandled(&mask, program);
+	do {
+		e = connected(ns, l, who, &mask);
+		if (!e) {
+			e = exchange(l, c, number, repeated, &mask, &result);
+			if (!e || e == -EFAULT) /* the program's memory */
+				return e ? e : result;
+			hang_up(l);
+			repeated = true;
+		}
+	} while (patient(ns->wire, since, e, &mask));
+	return complain(ns->wire, e);
+}
+
+/* ---- requests that sleep ---- */
+
+static int say(struct sleeper *s, bool repeated)
+{
+	struct wire_request r = { .magic = WIRE_MAGIC, .version = WIRE_VERSION, .op = s->call->op, .number = s->number,
+				  .size = s->call->out_size, .flags = repeated ? WIRE_REPEATED : 0 };
+
+	memcpy(r.arg, s->call->arg, sizeof r.arg);
+	s->call->fds = 0;
+	return transmit(s->link, &r, s->call);
+}
+
+/* The daemon ends the request: performed, or not. From the wrapper of a handler, or when the thread is cancelled. */
+static void end_sleep(struct frame *f)
+{
+	struct sleeper *s = (struct sleeper *)((char *)f - offsetof(struct sleeper, frame));
+	struct wire_call cancel = { .op = WIRE_CANCEL, .arg = { (int64_t)s->number } };
+	time_t since = seconds();
+	struct cold c;
+	long result = -EINTR;
+	int e;
+
+	ns_quiet(&c);
+	do {
+		struct wire_request r = { .magic = WIRE_MAGIC, .version = WIRE_VERSION, .op = WIRE_CANCEL,
+					  .number = s->number, .arg = { (int64_t)s->number } };
+
+		e = ours(s->link) ? transmit(s->link, &r, &cancel) : -EPIPE;
+		while (!e && (e = collect(s->link, s->call, s->number, &result)) == -EAGAIN) {
+			e = 0;
+			poll_reply(s->link, &c.mask);
+		}
+		if (e) { /* the daemon has gone: the next one knows the request, or never heard of it */
+			hang_up(s->link);
+			e = connected(s->frame.ns, s->link, s->frame.who, &c.mask);
+			if (!e && !say(s, true))
+				e = -EAGAIN;
+		}
+	} while (e && patient(s->frame.ns->wire, since, e, &c.mask));
+	f->result = e ? -EINTR : (int)result;
+	atomic_store(&f->settled, true);
+	ns_loud(&c);
+}
+
+static void cancelled(void *arg)
+{
+	struct sleeper *s = arg;
+
+	if (!atomic_load(&s->frame.settled))
+		end_sleep(&s->frame);
+	ipc_frame = NULL;
+	pthread_sigmask(SIG_SETMASK, &s->cold->mask, NULL);
+}
+
+/* Signals, and where the call allows it cancellation, come in here and nowhere else. True: one has. */
+static bool doze(struct sleeper *s)
+{
+	int type;
+	long r;
+
+	if (!s->call->cancels)
+		return poll_reply(s->link, &s->cold->mask) == -EINTR;
+	pthread_cleanup_push(cancelled, s);
+	pthread_setcancelstate(s->cold->cancel, NULL);
+	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+	r = poll_reply(s->link, &s->cold->mask);
+	pthread_setcanceltype(type, NULL);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+	pthread_cleanup_pop(0);
+	return r == -EINTR;
+}
+
+static int sleep_until_reply(struct sleeper *s, bool repeated, long *result)
+{
+	uint32_t signals = ipc_signals;
+	int e = say(s, repeated);
+
+	while (!e) {
+		e = collect(s->link, s->call, s->number, result);
+		if (e != -EAGAIN)
+			break;
+		e = 0;
+		if (!doze(s) && !atomic_load(&s->frame.settled) && ipc_signals == signals)
+			continue;
+		if (!atomic_load(&s->frame.settled))
+			end_sleep(&s->frame);
+		*result = s->frame.result;
+		break;
+	}
+	return e;
+}
+
+static long request_that_sleeps(struct ipc_ns *ns, struct link *l, uint32_t who, struct wire_call *c, struct cold *cold)
+{
+	struct sleeper s = { .frame = { .ns = ns, .who = who, .cancel = end_sleep }, .call = c, .link = l,
+			     .number = next_number(l), .cold = cold };
+	time_t since = seconds();
+	bool repeated = false;
+	long result = -EINTR;
+	int e;
+
+	do {
+		e = connected(ns, l, who, &cold->mask);
+		if (!e) {
+			ipc_frame = &s.frame;
+			e = sleep_until_reply(&s, repeated, &result);
+			ipc_frame = NULL;
+			if (!e || e == -EFAULT)
+				return e ? e : result;
+			hang_up(l);
+			repeated = true;
+		}
+	} while (patient(ns->wire, since, e, &cold->mask));
+	return complain(ns->wire, e);
+}
+
+long wire_request(struct ipc_ns *ns, struct wire_call *c)
+{
+	int who = ns_enter(ns);
+	struct link *l;
+	struct cold cold;
+	long result;
+
+	if (who < 0)
+		return who;
+	ns_quiet(&cold);
+	l = own_link(ns);
+	if (c->sleeps)
+		result = request_that_sleeps(ns, l, (uint32_t)who, c, &cold);
+	else
+		result = request_at_once(ns, l, (uint32_t)who, c, &cold.mask);
+	ns_loud(&cold);
+	return result;
+}
+
+/* What needs no answer; if it is lost, the daemon finds out by itself. */
+static void tell(struct ipc_ns *ns, uint16_t op, int64_t a, int64_t b)
+{
+	struct wire_request r = { .magic = WIRE_MAGIC, .version = WIRE_VERSION, .op = op, .arg = { a, b } };
+	struct wire_call c = { .op = op };
+	struct link *l = own_link(ns);
+
+	if (l && ours(l))
+		transmit(l, &r, &c);
+}
+
+static void ring(struct ipc_ns *ns, uint32_t who)
+{
+	struct cold c;
+
+	ns_quiet(&c);
+	tell(ns, WIRE_RING, who, 0);
+	ns_loud(&c);
+}
+
+/* ---- processes and threads ---- */
+
+/* In the cold section. The thread's who number; *link is its connection. */
+int wire_enter(struct ipc_ns *ns, uint32_t *link)
+{
+	struct wire *w = ns->wire;
+	time_t since = seconds();
+	sigset_t none;
+	struct link *l;
+	int e, unused;
+
+	for (*link = 0; *link < WHO_MAX; ++*link) {
+		unused = 0;
+		if (atomic_compare_exchange_strong(&w->links[*link].used, &unused, 1))
+			break;
+	}
+	if (*link == WHO_MAX)
+		return -ENOMEM;
+	l = &w->links[*link];
+	l->fd = -1;
+	l->number = 0;
+	sigfillset(&none);
+	ns->pid = getpid();
+	do {
+		e = introduce(ns, l, 0, &none);
+		if (e == -ESTALE) { /* of a namespace that the daemon has not any more */
+			ns->tag = 0;
+			e = introduce(ns, l, 0, &none);
+		}
+		if (e >= 0)
+			return e;
+	} while (patient(w, since, e, &none));
+	atomic_store(&l->used, 0);
+	return complain(w, e);
+}
+
+void wire_thread_leaves(struct ipc_ns *ns, uint32_t link)
+{
+	struct link *l = &ns->wire->links[link];
+
+	tell(ns, WIRE_BYE, 0, 0);
+	hang_up(l);
+	atomic_store(&l->used, 0);
+}
+
+int wire_attached(struct ipc_ns *ns, uint32_t tag, const int *ids, uint32_t *records, uint32_t n)
+{
+	for (uint32_t done = 0; done < n;) {
+		uint32_t some = n - done < WIRE_INLINE / 4 ? n - done : WIRE_INLINE / 4;
+		struct wire_call c = { .op = WIRE_ATTACHED, .arg = { tag }, .out = ids + done, .out_size = some * 4,
+				       .in = records + done, .in_room = some * 4 };
+		long r = wire_request(ns, &c);
+
+		if (r < 0)
+			return (int)r;
+		done += some;
+	}
+	return 0;
+}
+
+/* The child's slot and its attachments, before it is there. */
+int wire_fork_prepare(struct ipc_ns *ns)
+{
+	struct wire_call c = { .op = WIRE_FORK };
+	struct wire *w = ns->wire;
+	uint32_t *records;
+	int *ids, e;
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < ns->att_count; i++)
+		ns->att[i].fork_record = 0;
+	e = (int)wire_request(ns, &c);
+	if (!e && c.fds == 1) {
+		w->fork_lock = file_map(PAGE, PROT_READ, MAP_SHARED, c.fd[0]);
+		ns->fork_slot = SLOT_OF((uint32_t)c.value[0]);
+	}
+	close_descriptors(&c);
+	if (e || !w->fork_lock)
+		return e ? e : -ENOMEM;
+	if (!ns->att_count)
+		return 0;
+	ids = malloc(ns->att_count * (sizeof *ids + sizeof *records));
+	if (!ids)
+		return -ENOMEM;
+	records = (uint32_t *)(ids + ns->att_count);
+	for (uint32_t i = 0; i < ns->att_count; i++)
+		if (ns->att[i].addr)
+			ids[n++] = ns->att[i].id;
+	e = wire_attached(ns, (uint32_t)c.value[0], ids, records, n);
+	n = 0;
+	for (uint32_t i = 0; i < ns->att_count && !e; i++)
+		if (ns->att[i].addr)
+			ns->att[i].fork_record = records[n++];
+	free(ids);
+	return e;
+}
+
+void wire_fork_parent(struct ipc_ns *ns)
+{
+	if (ns->wire->fork_lock)
+		munmap(ns->wire->fork_lock, PAGE);
+	ns->wire->fork_lock = NULL;
+	ns->fork_slot = 0;
+}
+
+void wire_fork_named(struct ipc_ns *ns, uint32_t tag, pid_t child)
+{
+	tell(ns, WIRE_NAMED, tag, child);
+}
+
+/* No connection is the child's. */
+static void drop_links(struct wire *w)
+{
+	for (uint32_t i = 0; i < WHO_MAX && atomic_load(&w->links[i].used); i++) {
+		hang_up(&w->links[i]);
+		atomic_store(&w->links[i].used, 0);
+	}
+}
+
+void wire_fork_child(struct ipc_ns *ns)
+{
+	struct wire *w = ns->wire;
+	uint32_t slot = ns->fork_slot;
+
+	drop_links(w);
+	atomic_store(&ns->threads, 0);
+	ns->pid = getpid();
+	w->lock = NULL; /* it was not inherited */
+	ns->fork_slot = 0;
+	atomic_store(&ns->slot, 0);
+	ns->tag = 0;
+	if (!w->fork_lock)
+		return;
+	w->lock = w->fork_lock;
+	w->fork_lock = NULL;
+	madvise(w->lock, PAGE, MADV_DONTFORK);
+	slot_mark(&w->marks.mark[slot].mutex);
+	atomic_store(&ns->slot, slot);
+	ns->tag = slot_tag(ns);
+}
+
+/* The child of a bare clone is a new process to the daemon; what it has attached it says when it has a slot. */
+void wire_after_clone(struct ipc_ns *ns)
+{
+	drop_links(ns->wire);
+	ns->wire->lock = NULL;
+	ns->tag = 0;
+}
+
+int wire_open(struct ipc_ns *ns, enum kind kind, int id)
+{
+	struct wire_call c = { .op = WIRE_OPEN, .arg = { kind, id } };
+	long r = wire_request(ns, &c);
+
+	if (r < 0)
+		return (int)r;
+	return c.fds ? c.fd[0] : -EPROTO;
+}
+
+/* The registry has been in the middle of an operation for long: whoever was at it has died, and the next one goes on. */
+static void settle_registry(const struct area *a)
+{
+	for (struct ipc_ns *ns = ns_list; ns; ns = ns->next)
+		if (ns->wire && ns->reg.head == a->head) {
+			struct wire_call c = { .op = WIRE_SETTLE };
+
+			wire_request(ns, &c);
+			return;
+		}
+}
+
+static void read_patience(struct wire *w)
+{
+	const char *text = getenv("IPCD_TIMEOUT");
+	char *end;
+	long n;
+
+	w->patience = PATIENCE;
+	if (!text || !*text)
+		return;
+	n = strtol(text, &end, 10);
+	if (*end || n < 0)
+		fprintf(stderr, "libipc: IPCD_TIMEOUT=%s is no number of seconds; %d are waited for\n", text, PATIENCE);
+	else
+		w->patience = n;
+}
+
+int wire_open_namespace(struct ipc_ns *ns, const char *socket)
+{
+	struct wire *w = file_map(sizeof *w, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+	if (!w)
+		return -ENOMEM;
+	ns->wire = w;
+	ns->ring = ring;
+	if (strlen(socket) >= sizeof w->socket)
+		return ns_fail(-ENAMETOOLONG, "the name of the socket %s is too long (%zu bytes at most)", socket,
+			       sizeof w->socket - 1);
+	strcpy(w->socket, socket);
+	snprintf(ns->dir, sizeof ns->dir, "%s", socket);
+	read_patience(w);
+	w->links = file_map(WHO_MAX * sizeof *w->links, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+	area_stuck = settle_registry;
+	return w->links ? 0 : -ENOMEM;
+}
+
+/* Its undo waits for the end of the process, as after exec. */
+void wire_close(struct ipc_ns *ns)
+{
+	struct wire *w = ns->wire;
+
+	drop_links(w);
+	slot_leave(ns);
+	if (w->lock)
+		munmap(w->lock, PAGE);
+	if (w->marks.mark && !ns->slots_stay)
+		munmap(w->marks.mark, MARKS_LENGTH);
+	if (w->links)
+		munmap(w->links, WHO_MAX * sizeof *w->links);
+	munmap(w, sizeof *w);
+}
