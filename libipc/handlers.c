@@ -36,6 +36,13 @@ static int real_sigaction(int sig, const struct sigaction *act, struct sigaction
 	return f(sig, act, old);
 }
 
+void handlers_add(sigset_t *set)
+{
+	for (int sig = 1; sig < SIGNALS; sig++)
+		if (atomic_load(&table[sig].handler))
+			sigaddset(set, sig);
+}
+
 static void wrapper(int sig, siginfo_t *info, void *context)
 {
 	int saved = errno;

@@ -5,6 +5,8 @@
 
 #include <signal.h>
 
+/* The signals that the program has handlers for. */
+void handlers_add(sigset_t *set);
 int signal_action(int sig, const struct sigaction *act, struct sigaction *old);
 sighandler_t signal_simple(int sig, sighandler_t handler, int flags);
 sighandler_t bsd_signal(int sig, sighandler_t handler);

@@ -52,8 +52,13 @@ typedef struct ipc_ns ipc_ns;
  * Returns NULL and sets errno: ENOENT, ENOTDIR, EACCES (not ours, or not private), EPROTO (another version),
  * EUCLEAN (damaged), ENAMETOOLONG (an absolute name of 400 bytes or more), ENOSPC, ENOMEM; ipc_open_error() has the
  * sentence for people, valid in this thread until the next open. The namespace is freed by ipc_close.
+ *
+ * IPC_OPEN_SOCKET: `dir` is the socket of a daemon (ipcd), and the namespace is the one that it serves. It is connected
+ * to at the first call. A call that needs the daemon while it is away waits for it, IPCD_TIMEOUT seconds (30), and then
+ * gives ENOSYS; so it does at once where there never was one.
  */
 #define IPC_OPEN_CREATE 1
+#define IPC_OPEN_SOCKET 2
 ipc_ns *ipc_open(const char *dir, int flags);
 const char *ipc_open_error(void);
 
@@ -97,6 +102,47 @@ int ipc_limit_set(ipc_ns *ns, const char *name, unsigned long long value);
  * that links libipc itself and changes its ids calls this afterwards. Async-signal-safe.
  */
 void ipc_credentials_changed(void);
+
+/*
+ * Serving a namespace to processes of any user, over a socket: what ipcd does, and what an application may do in a
+ * thread of its own. The process that serves is the only one that may have the directory open in this way.
+ *
+ * ipc_serve_open opens the namespace and the socket; from then on connections are accepted by the kernel, and answered
+ * once ipc_serve runs. Strings and the descriptor of `options` must live until ipc_serve_close, which does not close
+ * listen_fd. Returns NULL and sets errno, and ipc_open_error() has the sentence for people: the errors of ipc_open;
+ * EBUSY (another process serves the directory, or listens on the socket), ENAMETOOLONG (the socket's path has more
+ * bytes than an address holds, 107), EEXIST (something else than a socket has the path), EINVAL (listen_fd is no
+ * listening AF_UNIX socket of type SOCK_SEQPACKET, or an option is out of range), and those of socket(2), bind(2),
+ * listen(2) and pthread_create(3). A socket file that nobody listens on is replaced.
+ */
+#define IPC_SERVE_TRUST_CLIENTS 1 /* without Landlock's TRUNCATE right: writable descriptors also for other uids */
+
+typedef struct ipc_server ipc_server;
+
+struct ipc_serve {
+	const char *directory; /* of the namespace; made (0700) when it is not there */
+	const char *socket;    /* path to make and listen on, or the one that listen_fd is bound to */
+	unsigned socket_mode;  /* 0600 for one user, 0666 for all; of a socket that is made */
+	int listen_fd;         /* bound and listening already (socket activation), or -1 */
+	int workers;           /* threads; 0: as many as processors, at least 4 */
+	unsigned flags;        /* IPC_SERVE_* */
+	void (*log)(int priority, const char *line, void *arg); /* LOG_ERR to LOG_DEBUG of syslog(3); from any thread */
+	void *log_arg;
+};
+
+ipc_server *ipc_serve_open(const struct ipc_serve *options);
+
+/* The namespace that is served, for ipc_limit_set and the calls; owned by the server. */
+ipc_ns *ipc_serve_namespace(ipc_server *s);
+
+/* Serve until ipc_serve_stop(): 0. Or -1 and errno, when serving is not possible any more (ENOMEM, EMFILE, EIO). */
+int ipc_serve(ipc_server *s);
+
+/* From any thread, and from signal handlers; also before ipc_serve, which then returns at once. */
+void ipc_serve_stop(ipc_server *s);
+
+/* After ipc_serve has returned. The socket's file and the objects stay. */
+void ipc_serve_close(ipc_server *s);
 
 #ifdef __cplusplus
 }

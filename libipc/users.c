@@ -89,10 +89,11 @@ static bool sqlite_name(const char *n)
 bool users_file_name(const char *n)
 {
 	static const char *const known[] = { "registry", "registry.new", "slots", "slots.new",
-					     "users", "lock", "name", "log", "log.old" };
+					     "users", "lock", "serving", "name", "log", "log.old" };
 	static const struct { const char *prefix, *set; size_t length; } numbered[] = {
 		{ "registry.damaged-", "0123456789", 0 }, { "slots.damaged-", "0123456789", 0 },
-		{ "slot-", "0123456789", 0 },		  { "shm-", "0123456789abcdef", 8 },
+		{ "slot-", "0123456789", 0 },		  { "marks-", "0123456789", 0 },
+		{ "shm-", "0123456789abcdef", 8 },
 		{ "sem-", "0123456789abcdef", 8 },	  { "msg-", "0123456789abcdef", 8 },
 	};
 

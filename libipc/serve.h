@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Serving a namespace over a socket. The daemon is a process of the namespace like any other, which acts for its
+ * clients: each has a slot of its own in the same table, and a view, the namespace as the engine would see it from there.
+ *
+ * Threads: any worker takes any event; a connection, which is one thread of a client, is at one of them at a time
+ * (EPOLLONESHOT). conn.lock is held while something is done under the connection's who number; server.lock for the
+ * tables, never while the engine works. Nothing waits for a client: sockets are written without blocking, and who does
+ * not take his reply is hung up on.
+ */
+#ifndef IPC_SERVE_H
+#define IPC_SERVE_H
+
+#include <pthread.h>
+#include <stdarg.h>
+#include <sys/socket.h>
+
+#include "libipc.h"
+#include "slot.h"
+#include "wait.h"
+#include "wire.h"
+
+enum source_kind { SOURCE_LISTEN, SOURCE_ABSTRACT, SOURCE_STOP, SOURCE_TICK, SOURCE_ALARM, SOURCE_CLIENT, SOURCE_CONN };
+struct source { enum source_kind kind; };
+
+/* A process. */
+struct client {
+	struct source source; /* its pidfd */
+	int pidfd;            /* or -1 */
+	uint32_t tag;
+	uid_t uid; /* when it came */
+	struct ipc_ns *view;
+	_Atomic uint32_t refs;
+	_Atomic uint32_t running; /* requests */
+};
+
+/* A thread of one. */
+struct conn {
+	struct source source;
+	int fd;
+	pthread_mutex_t lock;
+	struct client *client; /* NULL before it has said who it is */
+	uint32_t who;
+	uid_t uid; /* that connected */
+	gid_t *groups;
+	int ngroups;
+	time_t since;
+	struct parked *parked; /* server.lock */
+	bool closed;           /* server.lock */
+	struct conn *next, **link;
+	_Atomic uint32_t refs;
+};
+
+/* A request whose call sleeps. */
+struct parked {
+	struct conn *conn;
+	struct frame frame;
+	struct timespec deadline;
+	bool timed;
+	struct wire_request request;
+	struct ucred from;
+	char *buffer; /* of a receiver: type and text */
+	char *text;   /* of a sender */
+	uint32_t size;
+};
+
+struct retired {
+	struct retired *next;
+	struct area area;
+};
+
+/* The thread that opens what clients get. */
+enum opener_state { OPENER_BORN, OPENER_IDLE, OPENER_ASKED, OPENER_DONE, OPENER_END };
+struct opener {
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	enum opener_state state;
+	bool started;
+	int confined; /* 0, or why what it opens can be truncated */
+	char path[480];
+	int flags, fd;
+};
+
+struct ipc_server {
+	struct ipc_ns *ns;
+	struct ipc_serve options;
+	char *socket;
+	int listen_fd, abstract_fd, epoll_fd, stop_fd, tick_fd, alarm_fd, serving_fd;
+	pthread_mutex_t lock;
+	struct client *client[WHO_MAX]; /* by slot */
+	struct parked *parked[WHO_MAX]; /* by who number */
+	uint32_t parked_high;
+	struct conn *conns;
+	uint32_t conns_count;
+	struct timespec alarm; /* what alarm_fd is set to; 0: nothing */
+	pthread_rwlock_t areas; /* for reading: somebody may be using an area that is retired */
+	struct retired *retired; /* lock */
+	uint64_t tidied;         /* the registry's op when that was done last */
+	struct opener opener;
+	_Atomic bool stopping;
+};
+
+/* One request being performed. */
+struct call {
+	struct ipc_server *server;
+	struct conn *conn;
+	struct wire_request request;
+	const char *payload;
+	uint32_t size;
+	struct wire_reply reply;
+	char *out; /* payload of the reply */
+	uint32_t out_size;
+	char *buffer; /* what malloc gave for it; freed after the reply */
+	int fd[4], fds;
+	struct ucred from;
+};
+extern __thread struct call *serve_current;
+
+void serve_log(struct ipc_server *s, int priority, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* serve.c */
+int serve_watch(struct ipc_server *s, int fd, uint32_t events, struct source *source, bool again);
+void serve_reply(struct ipc_server *s, struct conn *c, struct call *k, long result);
+void conn_put(struct ipc_server *s, struct conn *c);
+
+/* serve_client.c: processes */
+int client_hello(struct call *k);
+int client_fork(struct call *k);
+void client_named(struct call *k);
+bool client_busy(struct ipc_ns *ns, uint32_t tag);
+bool client_begins(struct client *c);
+void client_ends(struct ipc_server *s, struct client *c);
+void client_gone(struct ipc_server *s, struct client *c);
+void client_put(struct ipc_server *s, struct client *c);
+void clients_load(struct ipc_server *s);
+void clients_free(struct ipc_server *s);
+
+/* serve_open.c: descriptors that clients get */
+int opener_start(struct ipc_server *s);
+void opener_stop(struct ipc_server *s);
+int opener_open(struct ipc_server *s, const char *name, int flags);
+/* May the uid have a writable descriptor of what the owner's is? */
+bool opener_trusts(const struct ipc_server *s, uid_t owner, uid_t uid);
+
+/* serve_call.c: what is asked for */
+long call_perform(struct call *k);
+
+/* serve_park.c: those that sleep */
+int park(struct frame *f, const struct timespec *deadline);
+void park_ring(struct ipc_ns *view, uint32_t who);
+void park_flush(struct ipc_server *s);
+void park_cancel(struct ipc_server *s, struct conn *c, uint64_t number);
+void park_forget(struct ipc_server *s, struct conn *c);
+void park_check(struct ipc_server *s, uint32_t who);
+void park_drop(struct ipc_server *s, uint32_t who);
+void park_tick(struct ipc_server *s, bool look);
+bool park_uses(struct ipc_server *s, const struct area *a); /* server.lock is held */
+
+#endif

@@ -1,0 +1,618 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The processes that a daemon serves: who they are is what the kernel says (SCM_CREDENTIALS, pidfd, the lock on the
+ * slot's file, /proc), never what they say. What a client writes itself, its mark, can only keep its own things longer.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "attach.h"
+#include "registry.h"
+#include "serve.h"
+
+#define SLOT_TRIES 100
+
+/* ---- what the kernel says ---- */
+
+static pid_t parent_of(pid_t pid)
+{
+	char path[40], text[1024], *p;
+	int fd, parent = 0;
+	ssize_t n;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	n = read(fd, text, sizeof text - 1);
+	close(fd);
+	text[n < 0 ? 0 : n] = 0;
+	p = strrchr(text, ')');
+	return p && sscanf(p, ") %*c %d", &parent) == 1 ? parent : 0;
+}
+
+static bool is_gone(pid_t pid)
+{
+	bool gone;
+
+	process_start(pid, &gone);
+	return gone;
+}
+
+/* Is the process the one that a slot was made for, or a child of it? */
+static bool may_be(pid_t pid, pid_t maker)
+{
+	return pid == maker || parent_of(pid) == maker || is_gone(maker);
+}
+
+/* ---- slots ---- */
+
+/*
+ * The lock of a slot's file, on a description of its own that can only be read; the client's mapping keeps it. -EAGAIN
+ * when the last owner's still is there.
+ */
+static int lock_file(struct ipc_ns *ns, uint32_t slot, bool fresh)
+{
+	struct flock ask = { .l_type = F_WRLCK, .l_whence = SEEK_SET }, l = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
+	char name[24];
+	int fd, keep = -1, e = 0;
+
+	slot_name(name, slot);
+	fd = file_open(ns, name, O_RDWR | O_CREAT);
+	if (fd < 0)
+		return fd;
+	if (fchmod(fd, 0600) || fcntl(fd, F_OFD_GETLK, &ask))
+		e = -errno;
+	else if (ask.l_type != F_UNLCK)
+		e = -EAGAIN;
+	else if (fresh && (ftruncate(fd, 0) || ftruncate(fd, sizeof(struct slot_notes)) || fallocate(fd, 0, 0, PAGE)))
+		e = -ENOMEM;
+	if (!e) {
+		keep = file_open(ns, name, O_RDONLY);
+		if (keep < 0 || fcntl(keep, F_OFD_SETLK, &l))
+			e = keep < 0 ? keep : -errno;
+	}
+	close(fd);
+	if (e && keep >= 0)
+		close(keep);
+	return e ? e : keep;
+}
+
+/* The marks of a uid: its processes write them. */
+static int marks_file(struct ipc_ns *ns, uid_t uid)
+{
+	char name[24];
+	int fd;
+
+	marks_name(name, uid);
+	fd = file_open(ns, name, O_RDWR);
+	if (fd == -ENOENT) {
+		fd = file_create(ns, name, MARKS_LENGTH, false);
+		if (fd == -EEXIST)
+			fd = file_open(ns, name, O_RDWR);
+	}
+	return fd;
+}
+
+/* A slot for a process: claimed, its file locked (*lock), nobody's mark in it. Its number, or -errno. */
+static int new_slot(struct ipc_ns *ns, pid_t pid, uid_t uid, int *lock)
+{
+	int marks = marks_file(ns, uid);
+
+	if (marks < 0)
+		return marks;
+	close(marks);
+	for (int tries = 0; tries < SLOT_TRIES; tries++) {
+		uint32_t slot = slot_claim(ns, SLOT_CLAIMED, pid);
+		struct slot_row *r = &ns->slots->row[slot];
+		pthread_mutex_t *mutex;
+
+		if (!slot)
+			return -ENOMEM;
+		r->uid = uid + 1;
+		atomic_store(&r->making, 0);
+		atomic_store(&r->start, 0);
+		mutex = slot_mutex(ns, slot);
+		*lock = mutex ? lock_file(ns, slot, true) : -ENOMEM;
+		if (*lock >= 0 && file_fence(mutex, sizeof *mutex)) {
+			close(*lock);
+			*lock = -ENOMEM;
+		}
+		if (*lock >= 0) {
+			memset(mutex, 0, sizeof *mutex);
+			return (int)slot;
+		}
+		if (*lock != -EAGAIN) {
+			atomic_store(&r->word, WORD(SLOT_FREE, WORD_GEN(atomic_load(&r->word)) + 1, 0));
+			return *lock;
+		}
+	}
+	return -EAGAIN;
+}
+
+/* ---- clients ---- */
+
+static void *table(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static void view_free(struct ipc_ns *v)
+{
+	for (int k = 0; k < KINDS; k++)
+		if (v->noted[k])
+			munmap(v->noted[k], IPCMNI * sizeof *v->noted[k]);
+	if (v->slot_file)
+		munmap(v->slot_file, sizeof(struct slot_notes));
+	free(v);
+}
+
+/* The namespace from where the slot is. */
+static struct ipc_ns *view_make(struct ipc_ns *base, uint32_t tag, pid_t pid)
+{
+	struct ipc_ns *v = malloc(sizeof *v);
+	char name[24];
+	int fd, ok = 1;
+
+	if (!v)
+		return NULL;
+	memcpy(v, base, sizeof *v);
+	v->base = base;
+	v->park = park;
+	v->next = NULL;
+	v->pid = pid;
+	v->tag = tag;
+	atomic_store(&v->slot, SLOT_OF(tag));
+	atomic_store(&v->threads, 0);
+	v->att = NULL;
+	v->att_count = 0;
+	v->att_tag = 0;
+	v->notes_limit = 0;
+	slot_name(name, SLOT_OF(tag));
+	fd = file_open(base, name, O_RDWR);
+	v->slot_file = fd < 0 ? NULL : file_map(sizeof(struct slot_notes), PROT_READ | PROT_WRITE, MAP_SHARED, fd);
+	if (fd >= 0)
+		close(fd);
+	for (int k = 0; k < KINDS; k++) {
+		v->noted[k] = table(IPCMNI * sizeof *v->noted[k]);
+		ok = ok && v->noted[k];
+	}
+	if (!ok || !v->slot_file) {
+		view_free(v);
+		return NULL;
+	}
+	return v;
+}
+
+/* When its process ends, we are told. -ESRCH: it has. */
+static int watch_process(struct ipc_server *s, struct client *c, pid_t pid)
+{
+	c->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (c->pidfd < 0)
+		return -errno;
+	fcntl(c->pidfd, F_SETFD, FD_CLOEXEC);
+	atomic_fetch_add(&c->refs, 1);
+	if (serve_watch(s, c->pidfd, EPOLLIN | EPOLLONESHOT, &c->source, false)) {
+		client_put(s, c);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void client_put(struct ipc_server *s, struct client *c)
+{
+	(void)s;
+	if (atomic_fetch_sub(&c->refs, 1) != 1)
+		return;
+	if (c->pidfd >= 0)
+		close(c->pidfd);
+	view_free(c->view);
+	free(c);
+}
+
+/* Into the table, in place of one that is not there any more. */
+static void enlist(struct ipc_server *s, struct client *c)
+{
+	struct client *old;
+
+	atomic_fetch_add(&c->refs, 1);
+	pthread_mutex_lock(&s->lock);
+	old = s->client[SLOT_OF(c->tag)];
+	s->client[SLOT_OF(c->tag)] = c;
+	pthread_mutex_unlock(&s->lock);
+	if (old)
+		client_put(s, old);
+}
+
+static struct client *client_new(struct ipc_server *s, uint32_t tag, pid_t pid, uid_t uid)
+{
+	struct client *c = calloc(1, sizeof *c);
+
+	if (!c)
+		return NULL;
+	c->source.kind = SOURCE_CLIENT;
+	c->pidfd = -1;
+	c->tag = tag;
+	c->uid = uid;
+	atomic_store(&c->refs, 1);
+	c->view = view_make(s->ns, tag, pid);
+	if (!c->view) {
+		free(c);
+		return NULL;
+	}
+	enlist(s, c);
+	return c;
+}
+
+/* Of the slot, if it still is the one that the tag names; with a reference. */
+static struct client *client_get(struct ipc_server *s, uint32_t tag)
+{
+	struct client *c;
+
+	pthread_mutex_lock(&s->lock);
+	c = s->client[SLOT_OF(tag)];
+	if (c && c->tag == tag)
+		atomic_fetch_add(&c->refs, 1);
+	else
+		c = NULL;
+	pthread_mutex_unlock(&s->lock);
+	return c;
+}
+
+/*
+ * The who numbers of a process that has gone are given to others. Whoever reaps has made its slot DYING; a request first
+ * says that it runs, and then looks for that: so one of the two sees the other.
+ */
+bool client_begins(struct client *c)
+{
+	uint64_t word;
+
+	atomic_fetch_add(&c->running, 1);
+	word = atomic_load(&c->view->slots->row[SLOT_OF(c->tag)].word);
+	return WORD_STATE(word) == SLOT_LIVE && TAG(SLOT_OF(c->tag), WORD_GEN(word)) == c->tag;
+}
+
+void client_ends(struct ipc_server *s, struct client *c)
+{
+	uint64_t word;
+	int who;
+
+	atomic_fetch_sub(&c->running, 1);
+	word = atomic_load(&c->view->slots->row[SLOT_OF(c->tag)].word);
+	if (WORD_STATE(word) != SLOT_DYING || TAG(SLOT_OF(c->tag), WORD_GEN(word)) != c->tag)
+		return;
+	who = ns_enter(s->ns);
+	if (who > 0)
+		slot_reap(s->ns, who, c->tag);
+}
+
+bool client_busy(struct ipc_ns *ns, uint32_t tag)
+{
+	struct ipc_server *s = ns->server;
+	struct client *c = client_get(s, tag);
+	bool busy = c && atomic_load(&c->running);
+
+	for (uint32_t w = 1; !busy && w < whos_high(ns); w++)
+		if ((uint32_t)atomic_load(&ns->slots->who[w]) == tag)
+			park_drop(s, w);
+	if (c)
+		client_put(s, c);
+	return busy;
+}
+
+void client_gone(struct ipc_server *s, struct client *c)
+{
+	int who = ns_enter(s->ns);
+	bool mine;
+
+	if (who > 0)
+		slot_reap(s->ns, who, c->tag);
+	pthread_mutex_lock(&s->lock);
+	mine = s->client[SLOT_OF(c->tag)] == c;
+	if (mine)
+		s->client[SLOT_OF(c->tag)] = NULL;
+	pthread_mutex_unlock(&s->lock);
+	if (mine)
+		client_put(s, c);
+	client_put(s, c); /* that of the watch */
+}
+
+/* ---- HELLO ---- */
+
+static int give(struct call *k, int fd)
+{
+	if (fd < 0)
+		return fd;
+	k->fd[k->fds++] = fd;
+	return 0;
+}
+
+/* What a process that is new gets; the lock's descriptor is given in any case. */
+static int give_tables(struct call *k, int lock, uid_t uid)
+{
+	struct ipc_ns *ns = k->server->ns;
+	char name[24];
+	int e = give(k, file_open(ns, "registry", O_RDONLY));
+
+	if (!e)
+		e = give(k, file_open(ns, "slots", O_RDONLY));
+	if (e)
+		close(lock);
+	else
+		e = give(k, lock);
+	marks_name(name, uid);
+	return e ? e : give(k, opener_open(k->server, name, O_RDWR));
+}
+
+/* Its mark is among those of the uid that it has now. */
+static int move_mark(struct ipc_ns *ns, uint32_t slot, uid_t uid)
+{
+	int fd = marks_file(ns, uid);
+	pthread_mutex_t *mutex;
+
+	if (fd < 0)
+		return fd;
+	close(fd);
+	ns->slots->row[slot].uid = uid + 1;
+	mutex = slot_mutex(ns, slot);
+	if (!mutex || file_fence(mutex, sizeof *mutex))
+		return -ENOMEM;
+	memset(mutex, 0, sizeof *mutex);
+	return 0;
+}
+
+/* The slot of this process from before its exec, or from before it closed the namespace. */
+static struct client *adopt(struct call *k, int *lock)
+{
+	struct ipc_server *s = k->server;
+	struct ipc_ns *ns = s->ns;
+	bool gone;
+	uint64_t start = process_start(k->from.pid, &gone);
+
+	for (uint32_t i = 1; i < slots_high(ns); i++) {
+		struct slot_row *r = &ns->slots->row[i];
+		uint64_t word = atomic_load(&r->word);
+		struct client *c;
+
+		if (!r->uid || WORD_STATE(word) != SLOT_LIVE || WORD_PID(word) != k->from.pid ||
+		    atomic_load(&r->start) != start)
+			continue;
+		*lock = lock_file(ns, i, false);
+		if (*lock < 0)
+			continue;
+		c = client_get(s, TAG(i, WORD_GEN(word)));
+		if (c && !move_mark(ns, i, k->from.uid)) {
+			reap_exec(ns, ns_enter(ns), c->tag);
+			return c;
+		}
+		close(*lock);
+		if (c)
+			client_put(s, c);
+	}
+	*lock = -1;
+	return NULL;
+}
+
+static struct client *newcomer(struct call *k, int *lock)
+{
+	struct ipc_server *s = k->server;
+	struct ipc_ns *ns = s->ns;
+	struct client *c;
+	bool gone;
+	int slot = new_slot(ns, k->from.pid, k->from.uid, lock);
+	struct slot_row *r;
+
+	if (slot < 0)
+		return NULL;
+	r = &ns->slots->row[slot];
+	atomic_store(&r->start, process_start(k->from.pid, &gone));
+	c = client_new(s, TAG(slot, WORD_GEN(atomic_load(&r->word))), k->from.pid, k->from.uid);
+	if (c)
+		atomic_store(&r->word, WORD(SLOT_LIVE, WORD_GEN(atomic_load(&r->word)), k->from.pid));
+	if (!c || watch_process(s, c, k->from.pid)) {
+		atomic_store(&r->word, WORD(SLOT_FREE, WORD_GEN(atomic_load(&r->word)) + 1, 0));
+		close(*lock);
+		*lock = -ENOMEM;
+		return NULL;
+	}
+	return c; /* the first reference is the connection's */
+}
+
+/* A process that has a slot: another thread, an old connection's, or a forked child with the slot that was made for it. */
+static int known(struct call *k, uint32_t tag, struct client **out)
+{
+	struct ipc_server *s = k->server;
+	struct slot_row *r = &s->ns->slots->row[SLOT_OF(tag)];
+	uint64_t word = atomic_load(&r->word);
+	struct client *c = client_get(s, tag);
+	bool gone;
+	int e = 0;
+
+	if (!c || TAG(SLOT_OF(tag), WORD_GEN(word)) != tag)
+		e = -ESTALE;
+	else if (WORD_STATE(word) == SLOT_LIVE && WORD_PID(word) != k->from.pid)
+		e = -EPERM;
+	else if (WORD_STATE(word) == SLOT_NEWBORN && !may_be(k->from.pid, WORD_PID(word)))
+		e = -EPERM;
+	else if (WORD_STATE(word) != SLOT_LIVE && WORD_STATE(word) != SLOT_NEWBORN)
+		e = -ESTALE;
+	if (!e && WORD_STATE(word) == SLOT_NEWBORN) {
+		c->view->pid = k->from.pid;
+		if (c->pidfd < 0)
+			e = watch_process(s, c, k->from.pid);
+		atomic_store(&r->start, process_start(k->from.pid, &gone));
+		atomic_store(&r->word, WORD(SLOT_LIVE, WORD_GEN(word), k->from.pid));
+	}
+	if (e && c)
+		client_put(s, c);
+	*out = c;
+	return e;
+}
+
+/* This thread's number: the one that it had, or a new one. */
+static int number_of(struct call *k, struct client *c, uint32_t who)
+{
+	struct ipc_ns *ns = k->server->ns;
+	bool taken = false;
+
+	if (who && who < WHO_MAX && (uint32_t)atomic_load(&ns->slots->who[who]) == c->tag) {
+		pthread_mutex_lock(&k->server->lock);
+		for (struct conn *o = k->server->conns; o && !taken; o = o->next)
+			taken = o != k->conn && o->client == c && o->who == who && !o->closed;
+		pthread_mutex_unlock(&k->server->lock);
+		if (!taken)
+			return (int)who;
+	}
+	return who_take(c->view);
+}
+
+int client_hello(struct call *k)
+{
+	uint32_t tag = (uint32_t)k->request.arg[0], who = (uint32_t)k->request.arg[1];
+	struct conn *conn = k->conn;
+	struct client *c = NULL;
+	int e = 0, lock = -1;
+
+	if (conn->client || k->from.pid <= 0)
+		return -EPROTO;
+	if (tag) {
+		e = known(k, tag, &c);
+	} else {
+		c = adopt(k, &lock);
+		if (!c)
+			c = newcomer(k, &lock);
+		e = c ? give_tables(k, lock, k->server->ns->slots->row[SLOT_OF(c->tag)].uid - 1) : lock < 0 ? lock : -ENOMEM;
+	}
+	if (e)
+		return e;
+	e = number_of(k, c, who);
+	k->reply.value[0] = c->tag;
+	k->reply.value[1] = k->server->ns->slots->row[SLOT_OF(c->tag)].uid - 1;
+	k->reply.value[2] = geteuid();
+	pthread_mutex_lock(&k->server->lock);
+	conn->who = e > 0 ? (uint32_t)e : 0;
+	conn->client = c;
+	pthread_mutex_unlock(&k->server->lock);
+	return e;
+}
+
+/* ---- forks ---- */
+
+/* The child's slot has noted what its parent's has. */
+static int copy_notes(struct ipc_ns *from, struct ipc_ns *to)
+{
+	struct slot_notes *a = from->slot_file, *b = to->slot_file;
+	uint32_t n = atomic_load(&a->count);
+
+	if (n > NOTES_MAX || (n && file_fence(b->note, n * sizeof b->note[0])))
+		return -ENOMEM;
+	memcpy(b->note, a->note, n * sizeof b->note[0]);
+	atomic_store(&b->count, n);
+	for (uint32_t i = 0; i < n; i++) {
+		enum kind kind = (enum kind)(b->note[i] >> 32);
+
+		if (kind < KINDS)
+			to->noted[kind][ID_INDEX((uint32_t)b->note[i])] = (int)(uint32_t)b->note[i] + 1;
+	}
+	return 0;
+}
+
+int client_fork(struct call *k)
+{
+	struct ipc_ns *ns = k->server->ns, *parent = k->conn->client->view;
+	uid_t uid = ns->slots->row[SLOT_OF(parent->tag)].uid - 1;
+	struct client *c;
+	struct slot_row *r;
+	int lock, slot, e;
+
+	slots_sweep(parent, (int)k->conn->who);
+	slot = new_slot(ns, parent->pid, uid, &lock);
+	if (slot < 0)
+		return slot;
+	r = &ns->slots->row[slot];
+	c = client_new(k->server, TAG(slot, WORD_GEN(atomic_load(&r->word))), parent->pid, uid);
+	e = c ? copy_notes(parent, c->view) : -ENOMEM;
+	if (c)
+		client_put(k->server, c);
+	if (e) {
+		atomic_store(&r->word, WORD(SLOT_FREE, WORD_GEN(atomic_load(&r->word)) + 1, 0));
+		close(lock);
+		return e;
+	}
+	k->reply.value[0] = c->tag;
+	k->fd[k->fds++] = lock;
+	atomic_store(&r->word, WORD(SLOT_NEWBORN, WORD_GEN(atomic_load(&r->word)), parent->pid));
+	return 0;
+}
+
+/* The child may end before it says anything. */
+void client_named(struct call *k)
+{
+	struct ipc_server *s = k->server;
+	uint32_t tag = (uint32_t)k->request.arg[0];
+	pid_t child = (pid_t)k->request.arg[1], mine = k->conn->client->view->pid;
+	struct slot_row *r = &s->ns->slots->row[SLOT_OF(tag)];
+	uint64_t word = atomic_load(&r->word);
+	struct client *c = client_get(s, tag);
+
+	if (!c)
+		return;
+	if (WORD_STATE(word) == SLOT_NEWBORN && WORD_PID(word) == mine && TAG(SLOT_OF(tag), WORD_GEN(word)) == tag &&
+	    parent_of(child) == mine &&
+	    atomic_compare_exchange_strong(&r->word, &word, WORD(SLOT_NEWBORN, WORD_GEN(word), child))) {
+		c->view->pid = child;
+		if (c->pidfd < 0)
+			watch_process(s, c, child);
+	}
+	client_put(s, c);
+}
+
+/* ---- after a restart ---- */
+
+void clients_load(struct ipc_server *s)
+{
+	struct ipc_ns *ns = s->ns;
+	int who = ns_enter(ns);
+	uint32_t there = 0;
+
+	if (who > 0)
+		slots_sweep(ns, who);
+	for (uint32_t i = 1; i < slots_high(ns); i++) {
+		struct slot_row *r = &ns->slots->row[i];
+		uint64_t word = atomic_load(&r->word);
+		struct client *c;
+
+		if (!r->uid || (WORD_STATE(word) != SLOT_LIVE && WORD_STATE(word) != SLOT_NEWBORN))
+			continue;
+		c = client_new(s, TAG(i, WORD_GEN(word)), WORD_PID(word), r->uid - 1);
+		if (!c)
+			continue;
+		if (WORD_STATE(word) == SLOT_LIVE && watch_process(s, c, WORD_PID(word)) && who > 0)
+			slot_reap(ns, who, c->tag);
+		client_put(s, c);
+		there++;
+	}
+	if (there)
+		serve_log(s, LOG_INFO, "%u processes go on from before", there);
+}
+
+void clients_free(struct ipc_server *s)
+{
+	for (uint32_t i = 0; i < WHO_MAX; i++)
+		if (s->client[i]) {
+			if (s->client[i]->pidfd >= 0)
+				client_put(s, s->client[i]); /* that of the watch */
+			client_put(s, s->client[i]);
+		}
+}
