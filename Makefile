@@ -10,6 +10,8 @@ INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+USERUNITDIR ?= $(PREFIX)/lib/systemd/user
 DESTDIR ?=
 OPT ?= -O2 -g
 WERROR ?=
@@ -29,15 +31,17 @@ HEAP = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free
 
 LIB_SRC := $(filter-out libipc/sysv%,$(wildcard libipc/*.c)) $(wildcard persist/*.c)
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
+# The drop-in serves nobody.
+DROP_OBJ := $(filter-out $(B)/libipc/serve%,$(LIB_OBJ))
 SYSV_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard libipc/sysv*.c))
-TOOL_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard ipcd/*.c))
-TOOL_COMMON := $(filter-out $(B)/ipcd/ipcrun.o $(B)/ipcd/ipcctl.o,$(TOOL_OBJ))
+TOOLS := $(B)/ipcrun $(B)/ipcctl $(B)/ipcd
+TOOL_OBJ := $(patsubst ipcd/%.c,$(B)/tools/%.o,$(wildcard ipcd/*.c))
+TOOL_COMMON := $(filter-out $(TOOLS:$(B)/%=$(B)/tools/%.o),$(TOOL_OBJ))
 LIBS := $(B)/libipc.a $(B)/libipc.so $(B)/libipc-sysv.so
-TOOLS := $(B)/ipcrun $(B)/ipcctl
 STD := $(patsubst t/std/%.c,%,$(wildcard t/std/*.c))
 OURS := $(patsubst t/ours/%.c,%,$(wildcard t/ours/*.c))
 TESTS := $(STD:%=$(B)/t/std/%) $(OURS:%=$(B)/t/ours/%) $(B)/t/embed $(B)/t/lib/nosysv $(B)/t/walk/walk
-WRAPPERS := $(STD:%=$(B)/t/native/%.t) $(STD:%=$(B)/t/ipcrun/%.t)
+WRAPPERS := $(STD:%=$(B)/t/native/%.t) $(STD:%=$(B)/t/ipcrun/%.t) $(STD:%=$(B)/t/daemon/%.t)
 MAN := $(wildcard doc/man/*.[1-8])
 
 all: $(LIBS) $(TOOLS) ## build the libraries and the tools
@@ -46,7 +50,10 @@ $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LIBCFLAGS) -c $< -o $@
 
-$(B)/ipcd/%.o: CFLAGS += -DIPCD_VERSION='"$(VERSION)"'
+# Not to $(B)/ipcd/: that is the daemon's name.
+$(B)/tools/%.o: ipcd/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LIBCFLAGS) -DIPCD_VERSION='"$(VERSION)"' -c $< -o $@
 
 $(B)/libipc.a: $(LIB_OBJ)
 	rm -f $@
@@ -58,12 +65,13 @@ $(B)/libipc.so: $(LIB_OBJ) libipc/libipc.map
 		-Wl,-Bsymbolic-functions -Wl,-z,nodelete $(WRAP) -o $@ $(LIB_OBJ) -lsqlite3 $(SYSLIBS)
 
 # SQLite is inside, hidden, so that a program's own and ours never meet.
-$(B)/libipc-sysv.so: $(LIB_OBJ) $(SYSV_OBJ) libipc/sysv.map
+$(B)/libipc-sysv.so: $(DROP_OBJ) $(SYSV_OBJ) libipc/sysv.map
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,libipc-sysv.so -Wl,--version-script=libipc/sysv.map \
 		-Wl,--exclude-libs,ALL -Wl,-Bsymbolic-functions -Wl,-z,nodelete $(WRAP) $(HEAP) -o $@ \
-		$(LIB_OBJ) $(SYSV_OBJ) $(SQLITE_A) $(SYSLIBS)
+		$(DROP_OBJ) $(SYSV_OBJ) $(SQLITE_A) $(SYSLIBS)
 
-$(TOOLS): $(B)/%: $(B)/ipcd/%.o $(TOOL_COMMON) $(B)/libipc.a
+$(TOOLS): $(B)/%: $(B)/tools/%.o $(TOOL_COMMON) $(B)/libipc.a
+	rm -rf $@
 	$(CC) $(CFLAGS) $(LDFLAGS) $(WRAP) -o $@ $^ -lsqlite3 $(SYSLIBS)
 
 # ---- tests ----
@@ -93,7 +101,7 @@ $(B)/bench/bench: bench/bench.c
 	@mkdir -p $(@D)
 	$(CC) $(filter-out $(SANITIZE),$(CFLAGS)) -o $@ $< -lpthread
 
-# Every test of the standard calls runs twice: on the kernel, and on ours.
+# Every test of the standard calls runs three times: on the kernel, and on ours, embedded and with a daemon.
 $(B)/t/native/%.t: Makefile
 	@mkdir -p $(@D)
 	@printf '#!/bin/sh\nexec t/lib/native $(B)/t/std/$*\n' > $@ && chmod +x $@
@@ -102,12 +110,16 @@ $(B)/t/ipcrun/%.t: Makefile
 	@mkdir -p $(@D)
 	@printf '#!/bin/sh\nexec $(B)/ipcrun $(B)/t/std/$*\n' > $@ && chmod +x $@
 
+$(B)/t/daemon/%.t: Makefile
+	@mkdir -p $(@D)
+	@printf '#!/bin/sh\nexec t/lib/daemon $(B)/t/std/$*\n' > $@ && chmod +x $@
+
 $(B)/t/%.t: Makefile
 	@mkdir -p $(@D)
 	@printf '#!/bin/sh\nexec $(B)/t/$*\n' > $@ && chmod +x $@
 
-TEST_ENV = IPCRUN=$(B)/ipcrun IPCCTL=$(abspath $(B)/ipcctl) NOSYSV=$(B)/t/lib/nosysv WALK=$(B)/t/walk/walk CC='$(CC)' \
-	   PATH="$(abspath $(B)):$$PATH"
+TEST_ENV = IPCRUN=$(B)/ipcrun IPCCTL=$(abspath $(B)/ipcctl) IPCD=$(abspath $(B)/ipcd) NOSYSV=$(B)/t/lib/nosysv \
+	   WALK=$(B)/t/walk/walk CC='$(CC)' PATH="$(abspath $(B)):$$PATH"
 OWN_T := $(OURS:%=$(B)/t/ours/%.t) $(B)/t/embed.t $(wildcard t/ours/*.sh)
 PROVE = $(TEST_ENV) prove --exec '' -j$(JOBS)
 
@@ -167,6 +179,7 @@ endif
 INSTALLED = $(TOOLS:$(B)/%=$(PREFIX)/bin/%) $(INCLUDEDIR)/libipc.h $(LIBDIR)/pkgconfig/libipc.pc \
 	    $(addprefix $(LIBDIR)/,$(SONAME) libipc.so libipc-sysv.so libipc.a) \
 	    $(BASHDIR)/ipcrun $(BASHDIR)/ipcctl $(ZSHDIR)/_ipcrun \
+	    $(foreach d,$(UNITDIR) $(USERUNITDIR),$(d)/ipcd.service $(d)/ipcd.socket) \
 	    $(foreach m,$(MAN),$(MANDIR)/man$(subst .,,$(suffix $(m)))/$(notdir $(m)))
 
 install: all ## install to $(DESTDIR)$(PREFIX); LIBDIR may be lib, lib64 or the multiarch directory in it
@@ -182,6 +195,10 @@ install: all ## install to $(DESTDIR)$(PREFIX); LIBDIR may be lib, lib64 or the 
 	install -m 644 completion/ipcd.bash $(DESTDIR)$(BASHDIR)/ipcrun
 	ln -sf ipcrun $(DESTDIR)$(BASHDIR)/ipcctl
 	install -m 644 completion/_ipcrun $(DESTDIR)$(ZSHDIR)/
+	sed 's|@PREFIX@|$(PREFIX)|' systemd/ipcd.service.in > $(DESTDIR)$(UNITDIR)/ipcd.service
+	sed 's|@PREFIX@|$(PREFIX)|' systemd/user/ipcd.service.in > $(DESTDIR)$(USERUNITDIR)/ipcd.service
+	install -m 644 systemd/ipcd.socket $(DESTDIR)$(UNITDIR)/
+	install -m 644 systemd/user/ipcd.socket $(DESTDIR)$(USERUNITDIR)/
 	[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 
 uninstall: ## remove what install put there

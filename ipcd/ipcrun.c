@@ -24,6 +24,7 @@
 
 #include "../libipc/libipc.h"
 #include "../libipc/users.h"
+#include "daemon.h"
 #include "program.h"
 #include "supervise.h"
 
@@ -44,16 +45,17 @@
 #define MULTIARCH "."
 #endif
 
-static char directory[PATH_MAX], preload[PATH_MAX];
+static char directory[PATH_MAX], daemon_at[PATH_MAX], preload[PATH_MAX];
 static mode_t umask_found;
 
 static const char help[] =
-	"Usage: ipcrun [-n NAME | -d DIR] [--] PROGRAM [ARGUMENT...]\n"
+	"Usage: ipcrun [-n NAME | -d DIR | --daemon[=SOCKET]] [--] PROGRAM [ARGUMENT...]\n"
 	"Run PROGRAM, and everything it starts, on a System V IPC namespace of its own.\n"
 	"\n"
 	"By default the namespace is private, and removed when its last process has gone.\n"
 	"  -n NAME    the namespace NAME of this user; made if it is not there, and kept\n"
 	"  -d DIR     the namespace in directory DIR; made if it is not there, and kept\n"
+	"  --daemon   the namespace of the ipcd of this user, or of the system; or of the one at SOCKET\n"
 	"  --help     show this and exit\n"
 	"  --version  show the version and exit\n"
 	"\n"
@@ -157,8 +159,13 @@ static void set_environment(void)
 	int e;
 
 	umask(umask_found);
-	e = setenv("IPCD_NAMESPACE", directory, 1);
-	unsetenv("IPCD_SOCKET"); /* it would win */
+	if (*daemon_at) {
+		e = setenv("IPCD_SOCKET", daemon_at, 1);
+		unsetenv("IPCD_NAMESPACE");
+	} else {
+		e = setenv("IPCD_NAMESPACE", directory, 1);
+		unsetenv("IPCD_SOCKET"); /* it would win */
+	}
 	if (!old || !*old)
 		e |= setenv("LD_PRELOAD", preload, 1);
 	else if (!listed(old, preload))
@@ -289,11 +296,12 @@ static void open_namespace(const char *name, const char *dir, int *lock)
 }
 
 /* Returns the index of the program. */
-static int options(int argc, char **argv, const char **name, const char **dir)
+static int options(int argc, char **argv, const char **name, const char **dir, bool *daemon)
 {
 	static const struct option longs[] = { { "help", no_argument, NULL, 'h' },
 					       { "version", no_argument, NULL, 'v' },
 					       { "collect", required_argument, NULL, 'c' },
+					       { "daemon", optional_argument, NULL, 'D' },
 					       { NULL, 0, NULL, 0 } };
 	const char *bad;
 	int c;
@@ -312,6 +320,13 @@ static int options(int argc, char **argv, const char **name, const char **dir)
 				die(EXIT_OWN, "-d needs the name of a directory");
 			*dir = optarg;
 			break;
+		case 'D':
+			if (optarg && !*optarg)
+				die(EXIT_OWN, "--daemon= needs the name of a socket");
+			if (!daemon_socket(optarg, daemon_at, sizeof daemon_at))
+				die(EXIT_OWN, "the name of the socket %.60s... is too long", optarg);
+			*daemon = true;
+			break;
 		case 'h':
 			fputs(help, stdout);
 			exit(fflush(stdout) ? EXIT_OWN : 0);
@@ -325,11 +340,27 @@ static int options(int argc, char **argv, const char **name, const char **dir)
 		default:
 			die(EXIT_OWN, "unknown option %s; try ipcrun --help", argv[optind - 1]);
 		}
-	if (*name && *dir)
-		die(EXIT_OWN, "-n and -d exclude each other");
+	if (!!*name + !!*dir + *daemon > 1)
+		die(EXIT_OWN, "-n, -d and --daemon exclude each other");
 	if (optind == argc)
 		die(EXIT_OWN, "no program is named; try ipcrun --help");
 	return optind;
+}
+
+/* There is nothing to be done afterwards, so the program takes our place. */
+_Noreturn static void use_daemon(char **argv, const char *path)
+{
+	ipc_ns *ns = ipc_open(daemon_at, IPC_OPEN_SOCKET);
+	unsigned long long value;
+
+	if (!ns)
+		die(EXIT_OWN, "%s", ipc_open_error());
+	if (ipc_limit_get(ns, "shmmni", &value)) /* a line on stderr says why */
+		exit(EXIT_OWN);
+	ipc_close(ns);
+	set_environment();
+	execvp(*argv, argv);
+	die(EXIT_CANNOT, "cannot run %s: %s", path, strerror(errno));
 }
 
 int main(int argc, char **argv)
@@ -337,8 +368,9 @@ int main(int argc, char **argv)
 	const char *name = NULL, *dir = NULL;
 	char path[PATH_MAX], why[PATH_MAX + 200];
 	int lock = -1, status, e;
+	bool daemon = false;
 
-	argv += options(argc, argv, &name, &dir);
+	argv += options(argc, argv, &name, &dir, &daemon);
 	check_environment();
 	e = program_find(*argv, path, sizeof path);
 	if (e)
@@ -347,6 +379,8 @@ int main(int argc, char **argv)
 	if (program_unreachable(path, why, sizeof why))
 		fprintf(stderr, "ipcrun: %s\n", why);
 	umask_found = umask(077);
+	if (daemon)
+		use_daemon(argv, path);
 	open_namespace(name, dir, &lock);
 	status = supervise(argv, set_environment, lock);
 	if (status < 0)

@@ -60,6 +60,7 @@ struct store {
 	int forked;
 	int busy;    /* the lock was not to be had */
 	int loading; /* the caller says what is wrong */
+	int examining; /* nothing is moved aside */
 	int fresh;   /* there was no database, or none to be used */
 };
 
@@ -505,7 +506,7 @@ static int load(struct store *s, void *arg, void (*row)(void *, int, uint32_t, c
 	int ok = 0, e = 0;
 
 	if (!s->db)
-		e = store_connect(s, 1);
+		e = store_connect(s, !s->examining);
 	if (e)
 		return e;
 	/* A database that opens and is broken further in is found before anything is taken from it. */
@@ -514,6 +515,8 @@ static int load(struct store *s, void *arg, void (*row)(void *, int, uint32_t, c
 	    sqlite3_step(st) == SQLITE_ROW)
 		ok = !strcmp((const char *)sqlite3_column_text(st, 0), "ok");
 	sqlite3_finalize(st);
+	if (!ok && s->examining)
+		return -EUCLEAN;
 	if (!ok) {
 		disconnect(s);
 		e = move_aside(s);
@@ -539,4 +542,12 @@ int store_load(struct store *s, void *arg, void (*row)(void *, int, uint32_t, co
 	e = load(s, arg, row, limit, counter);
 	s->loading = 0;
 	return e;
+}
+
+int store_examine(struct store *s, void *arg, void (*row)(void *, int kind, uint32_t index, const uint32_t *values),
+		  void (*limit)(void *, const char *name, uint64_t value),
+		  void (*counter)(void *, int kind, uint32_t last, uint32_t seq))
+{
+	s->examining = 1;
+	return store_load(s, arg, row, limit, counter);
 }

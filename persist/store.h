@@ -37,6 +37,11 @@ int store_load(struct store *s, void *arg, void (*row)(void *, int kind, uint32_
 	       void (*limit)(void *, const char *name, uint64_t value),
 	       void (*counter)(void *, int kind, uint32_t last, uint32_t seq));
 
+/* The same for a copy that is looked at: what is wrong is told (-EUCLEAN), and nothing is moved aside. */
+int store_examine(struct store *s, void *arg, void (*row)(void *, int kind, uint32_t index, const uint32_t *values),
+		  void (*limit)(void *, const char *name, uint64_t value),
+		  void (*counter)(void *, int kind, uint32_t last, uint32_t seq));
+
 /* Was there no database that could be used? Then memory is all that is left of objects, if there is any. */
 int store_is_new(const struct store *s);
 

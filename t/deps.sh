@@ -9,7 +9,7 @@ demo='gcc libc6-dev make libsqlite3-dev perl-base util-linux'
 apps='apache2-bin apache2-utils buffer fakeroot perl php-cli postgresql-15 python3 python3-sysv-ipc stress-ng x11-apps xvfb'
 packaging='bash-completion debhelper dpkg-dev lintian pkg-config zsh'
 source='bzip2 dpkg-dev patch xz-utils'
-check="$demo $apps $packaging $source clang libcap2-bin libclang-rt-14-dev mandoc procps python3-prometheus-client spin strace"
+check="$demo $apps $packaging $source clang libcap2-bin libclang-rt-14-dev mandoc procps python3-prometheus-client spin strace systemd"
 
 case ${1-check} in
 demo) wanted=$demo ;;

@@ -65,9 +65,14 @@ for package in ipcd-tools libipc0 libipc-dev; do
 		"$(dpkg-query --admindir="$root/var/lib/dpkg" --control-list $package | tr '\n' ' ')" \
 		'^((md5sums|shlibs|symbols|triggers) )+$'
 done
-is "what lies outside of doc/ is this" "$(files | grep -v '^./usr/share/\(doc\|lintian\)/')" "./usr/bin/ipcctl
+is "what lies outside of doc/ is this" "$(files | grep -v '^./usr/share/\(doc\|lintian\)/')" "./lib/systemd/system/ipcd.service
+./lib/systemd/system/ipcd.socket
+./usr/bin/ipcctl
+./usr/bin/ipcd
 ./usr/bin/ipcrun
 ./usr/include/libipc.h
+./usr/lib/systemd/user/ipcd.service
+./usr/lib/systemd/user/ipcd.socket
 ./$lib/libipc-sysv.so
 ./$lib/libipc.a
 ./$lib/libipc.so
@@ -78,8 +83,10 @@ is "what lies outside of doc/ is this" "$(files | grep -v '^./usr/share/\(doc\|l
 ./usr/share/man/man1/ipcctl.1.gz
 ./usr/share/man/man1/ipcrun.1.gz
 ./usr/share/man/man3/ipc_open.3.gz
+./usr/share/man/man3/ipc_serve.3.gz
 ./usr/share/man/man3/libipc.3.gz
 ./usr/share/man/man7/libipc-sysv.7.gz
+./usr/share/man/man8/ipcd.8.gz
 ./usr/share/zsh/vendor-completions/_ipcrun"
 for package in ipcd-tools libipc0 libipc-dev; do
 	[ -s "$root/usr/share/doc/$package/copyright" ] && [ -s "$root/usr/share/doc/$package/changelog.gz" ]

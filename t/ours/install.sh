@@ -3,7 +3,7 @@
 #
 # What make install puts where, used from there: by pkg-config, by the compiler, by ipcrun, and by the shells'
 # completion; and that make uninstall takes it all away. Environment: IPCRUN (its directory is make's B), CC.
-# shellcheck disable=SC2154,SC2034,SC2046,SC2016
+# shellcheck disable=SC2154,SC2034,SC2046,SC2016,SC2086
 
 . "$(dirname "$0")/../lib/tap.sh"
 unset MAKEFLAGS MAKELEVEL MFLAGS DESTDIR PREFIX LIBDIR
@@ -20,16 +20,20 @@ files() {
 
 # ---- where ----
 
+units='./usr/lib/systemd/system/ipcd.service ./usr/lib/systemd/system/ipcd.socket '
+units+='./usr/lib/systemd/user/ipcd.service ./usr/lib/systemd/user/ipcd.socket '
 common='./usr/share/bash-completion/completions/ipcctl ./usr/share/bash-completion/completions/ipcrun '
 common+='./usr/share/man/man1/ipcctl.1 ./usr/share/man/man1/ipcrun.1 ./usr/share/man/man3/ipc_open.3 '
-common+='./usr/share/man/man3/libipc.3 ./usr/share/man/man7/libipc-sysv.7 ./usr/share/zsh/site-functions/_ipcrun '
+common+='./usr/share/man/man3/ipc_serve.3 ./usr/share/man/man3/libipc.3 ./usr/share/man/man7/libipc-sysv.7 '
+common+='./usr/share/man/man8/ipcd.8 ./usr/share/zsh/site-functions/_ipcrun '
 for lib in lib lib64 "lib/$(gcc -print-multiarch)"; do
 	where=(DESTDIR="$tmp/d" PREFIX=/usr LIBDIR="/usr/$lib")
 	is "make install LIBDIR=/usr/$lib is silent" "$(place install "${where[@]}")" ""
-	is "... and installs this" "$(files "$tmp/d")" "./usr/bin/ipcctl ./usr/bin/ipcrun ./usr/include/libipc.h $(
-		for f in libipc-sysv.so libipc.a libipc.so libipc.so.0 pkgconfig/libipc.pc; do
-			printf '%s ' "./usr/$lib/$f"
-		done)$common"
+	is "... and installs this" "$(files "$tmp/d")" "$(printf '%s\n' ./usr/bin/ipcctl ./usr/bin/ipcd ./usr/bin/ipcrun ./usr/include/libipc.h \
+		"./usr/$lib/"{libipc-sysv.so,libipc.a,libipc.so,libipc.so.0,pkgconfig/libipc.pc} $units $common |
+		LC_ALL=C sort | tr '\n' ' ')"
+	is "... with the units naming the daemon where it is" "$(sed -n 's/^ExecStart=\([^ ]*\).*/\1/p' \
+		"$tmp/d/usr/lib/systemd/"{system,user}/ipcd.service | sort -u)" /usr/bin/ipcd
 	is "... where ipcrun finds the library" "$("$tmp/d/usr/bin/ipcrun" printenv LD_PRELOAD)" \
 		"$(realpath "$tmp/d/usr/$lib/libipc-sysv.so")"
 	place uninstall "${where[@]}"

@@ -56,7 +56,7 @@ for page in $pages; do
 	fi
 done
 
-for page in ipcrun.1 ipcctl.1 libipc.3 ipc_open.3 libipc-sysv.7; do
+for page in ipcrun.1 ipcctl.1 libipc.3 ipc_open.3 ipc_serve.3 libipc-sysv.7 ipcd.8; do
 	[ -f "doc/man/$page" ]
 	report $? "there is a manual page $page"
 done
@@ -106,17 +106,19 @@ none "every variable of the environment that is read is told in a page" \
 
 # What a tool's --help names at the begin of a line: options, commands.
 helped() {
-	grep -hE '^[[:space:]]*"  (-|[a-z])' "ipcd/$1.c" | sed 's/^[[:space:]]*"//; s/   .*//' |
-		grep -oE '^  [a-z]+|--?[a-z]+' | tr -d ' ' | sort -u
+	grep -hE '^[[:space:]]*"  (-|[a-z])' "$1" | sed 's/^[[:space:]]*"//; s/   .*//' |
+		grep -oE '^  [a-z]+|--?[a-z]+(-[a-z]+)*' | tr -d ' ' | sort -u
 }
-for tool in ipcrun ipcctl; do
-	name="$tool.1 tells the options and commands of $tool --help"
+for page in ipcrun.1 ipcctl.1 ipcd.8; do
+	tool=${page%.*} source=ipcd/${page%.*}.c
+	[ $tool != ipcd ] || source=ipcd/options.c
+	name="$page tells the options and commands of $tool --help"
 	if ! command -v mandoc >/dev/null; then
 		skip "$name" "no mandoc here"
 		continue
 	fi
-	text=$(mandoc -T ascii "doc/man/$tool.1" 2>&1 | sed 's/.\x08//g')
-	none "$name" "$(for word in $(helped $tool); do
+	text=$(mandoc -T ascii "doc/man/$page" 2>&1 | sed 's/.\x08//g')
+	none "$name" "$(for word in $(helped $source); do
 		grep -qE -e "(^|[^a-z-])$word([^a-z]|\$)" <<<"$text" || echo "$word"
 	done)"
 done
