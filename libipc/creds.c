@@ -12,8 +12,34 @@
 #include "ns.h"
 
 static struct creds cache;
+static __thread struct creds mine; /* while those of the process are being changed */
 _Atomic uint32_t creds_generation;
 __thread const struct creds *creds_other;
+
+static _Atomic int changing; /* calls that change ids, under way: libc changes those of other threads one by one */
+
+void creds_change(void)
+{
+	atomic_fetch_add(&changing, 1);
+	ipc_credentials_changed();
+}
+
+/* The child has one thread, which is not in such a call. */
+void creds_fork_child(void)
+{
+	atomic_store(&changing, 0);
+}
+
+void creds_changed(void)
+{
+	ipc_credentials_changed();
+	atomic_fetch_sub(&changing, 1);
+}
+
+bool creds_uncertain(void)
+{
+	return atomic_load(&changing);
+}
 
 void ipc_credentials_changed(void)
 {
@@ -38,16 +64,25 @@ bool creds_capable(int cap)
 	return effective_caps() >> cap & 1; /* asked for seldom, and changed by more than the calls that we see */
 }
 
+static void ask(struct creds *c)
+{
+	c->uid = geteuid();
+	c->gid = getegid();
+	c->ngroups = getgroups(64, c->groups);
+	c->caps = effective_caps();
+}
+
 /* Two threads may fill it at once: with the same values. */
 const struct creds *creds_get(void)
 {
 	if (creds_other)
 		return creds_other;
+	if (creds_uncertain()) {
+		ask(&mine);
+		return &mine;
+	}
 	if (!atomic_load_explicit(&cache.valid, memory_order_acquire)) {
-		cache.uid = geteuid();
-		cache.gid = getegid();
-		cache.ngroups = getgroups(64, cache.groups);
-		cache.caps = effective_caps();
+		ask(&cache);
 		atomic_store_explicit(&cache.valid, 1, memory_order_release);
 	}
 	return &cache;

@@ -211,6 +211,7 @@ static void fork_child(void)
 		init_cold(ns);
 	}
 	ipc_frame = NULL;
+	creds_fork_child();
 	if (open_fd >= 0)
 		close(open_fd);
 	open_fd = -1;

@@ -152,6 +152,11 @@ extern _Atomic uint32_t creds_generation;
 /* Whom this thread acts for; NULL: its process. Privilege is uid 0 then: nothing else can be known of a client. */
 extern __thread const struct creds *creds_other __attribute__((tls_model("initial-exec")));
 const struct creds *creds_get(void);
+/* Around a call that changes the process's ids; while one is under way, nothing that depends on them is kept. */
+void creds_change(void);
+void creds_changed(void);
+bool creds_uncertain(void);
+void creds_fork_child(void);
 bool creds_capable(int cap); /* CAP_* */
 bool creds_in_group(const struct creds *c, gid_t gid);
 struct perm { uid_t uid, cuid; gid_t gid, cgid; uint32_t mode; };

@@ -551,7 +551,9 @@ static int only_one(struct ipc_server *s)
 {
 	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 
-	s->serving_fd = file_open(s->ns, "serving", O_RDWR | O_CREAT);
+	s->serving_fd = file_create(s->ns, "serving", 0, false);
+	if (s->serving_fd == -EEXIST)
+		s->serving_fd = file_open(s->ns, "serving", O_RDWR);
 	if (s->serving_fd < 0)
 		return ns_fail(s->serving_fd, "cannot open %s/serving: %s", s->ns->dir, strerror(-s->serving_fd));
 	if (fcntl(s->serving_fd, F_OFD_SETLK, &l))

@@ -67,10 +67,12 @@ static int lock_file(struct ipc_ns *ns, uint32_t slot, bool fresh)
 	int fd, keep = -1, e = 0;
 
 	slot_name(name, slot);
-	fd = file_open(ns, name, O_RDWR | O_CREAT);
+	fd = file_open(ns, name, O_RDWR);
+	if (fd == -ENOENT)
+		fd = file_create(ns, name, 0, false);
 	if (fd < 0)
 		return fd;
-	if (fchmod(fd, 0600) || fcntl(fd, F_OFD_GETLK, &ask))
+	if (fcntl(fd, F_OFD_GETLK, &ask))
 		e = -errno;
 	else if (ask.l_type != F_UNLCK)
 		e = -EAGAIN;

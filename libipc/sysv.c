@@ -228,8 +228,9 @@ int msgctl(int id, int cmd, struct msqid_ds *buf)
 	int fn params                             \
 	{                                         \
 		NEXT(#fn, int, params);           \
+		creds_change();                   \
 		int r = next args;                \
-		ipc_credentials_changed();        \
+		creds_changed();                  \
 		return r;                         \
 	}
 
