@@ -85,6 +85,10 @@ void area_help(struct area *a, uint64_t x)
 		wait_for_others(a, x);
 		return;
 	}
+	if (WHO(x) == WHO_FROZEN) {
+		nanosleep(&(struct timespec){ .tv_nsec = NAP_NS }, NULL);
+		return;
+	}
 	uint32_t who = WHO(x), count;
 	uint64_t hot;
 	const struct entry *list;
@@ -99,6 +103,23 @@ void area_help(struct area *a, uint64_t x)
 	if (!area_unmoved(a, x))
 		return;
 	complete(a, x, list, list ? count & DESC_COUNT : 0, count & DESC_HOT, hot);
+}
+
+void area_freeze(struct area *a)
+{
+	uint64_t x;
+
+	do
+		x = area_idle(a);
+	while (!atomic_compare_exchange_strong(&a->head->op, &x, OP(SEQ(x), WHO_FROZEN)));
+}
+
+void area_thaw(struct area *a)
+{
+	uint64_t x = atomic_load(&a->head->op);
+
+	if (WHO(x) == WHO_FROZEN)
+		atomic_compare_exchange_strong(&a->head->op, &x, OP(SEQ(x) + 1, 0));
 }
 
 /*

@@ -114,6 +114,7 @@ struct area {
 #define WHO(x) ((uint32_t)((x) & 0xffff))
 #define OP(seq, who) ((uint64_t)(seq) << 16 | (who))
 #define VALUE(c) ((uint32_t)(c))
+#define WHO_FROZEN 0xffffu /* in op: a daemon is copying the area; nothing is published until it has */
 
 /* One attempt at an operation by one thread. */
 struct txn {
@@ -159,6 +160,8 @@ static inline uint32_t area_index(const struct area *a, const void *p)
 }
 
 void area_help(struct area *a, uint64_t x);
+void area_freeze(struct area *a);
+void area_thaw(struct area *a);
 
 /* Of an area that this process cannot write: what is published there is not completed. */
 extern void (*area_stuck)(const struct area *a);

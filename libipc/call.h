@@ -19,6 +19,12 @@ static inline long call_result(long r)
 	return -1;
 }
 
+/*
+ * What a call found closed may live elsewhere now (object_moved): it is made again, some times. Then it goes on with the
+ * request that it had joined a list with (wait_joined), if it had.
+ */
+#define CALL_MOVES 16
+
 /* Pointers that the kernel would answer with EFAULT: null, and addresses that no program has. */
 static inline bool call_bad_pointer(const void *p, size_t size)
 {

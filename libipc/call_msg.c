@@ -10,6 +10,7 @@
 #include "libipc.h"
 #include "obj_msg.h"
 #include "route_call.h"
+#include "route_wire.h"
 
 #ifndef MSG_STAT_ANY
 #define MSG_STAT_ANY 13
@@ -29,7 +30,7 @@ int ipc_msgget(ipc_ns *ns, key_t key, int flags)
 	return (int)call_result(who < 0 ? who : call_get(ns, who, &g));
 }
 
-static int send(struct ipc_ns *ns, int id, const void *msg, size_t size, int flags)
+static int send_once(struct ipc_ns *ns, int id, const void *msg, size_t size, int flags)
 {
 	int who = ns_enter(ns), e;
 	uint32_t qbytes;
@@ -51,11 +52,29 @@ static int send(struct ipc_ns *ns, int id, const void *msg, size_t size, int fla
 	if (!(e & MAY_ALTER))
 		return -EACCES;
 	if (!(e & MAY_MAP))
-		return wire_msgsnd(ns, id, type, (const char *)msg + sizeof type, size, flags);
+		return wire_msgsnd(ns, id, type, (const char *)msg + sizeof type, size, flags, 0);
 	e = object_open(ns, KIND_MSG, id, who, &o);
+	if (e == -EXDEV)
+		return wire_msgsnd(ns, id, type, (const char *)msg + sizeof type, size, flags, 0);
 	if (e)
 		return e;
+	if (ns->wire)
+		wait_serial = wire_number(ns);
 	return msg_queue_send(ns, who, o, id, type, (const char *)msg + sizeof type, (uint32_t)size, flags);
+}
+
+static int send(struct ipc_ns *ns, int id, const void *msg, size_t size, int flags)
+{
+	for (int moves = 0;; moves++) {
+		int e;
+
+		wait_joined = 0;
+		e = send_once(ns, id, msg, size, flags);
+		if (e != -EIDRM || moves == CALL_MOVES || !object_moved(ns, KIND_MSG, id, object_used))
+			return e;
+		if (wait_joined && ns->wire)
+			return wire_msgsnd(ns, id, *(const long *)msg, (const char *)msg + sizeof(long), size, flags, wait_joined);
+	}
 }
 
 int ipc_msgsnd(ipc_ns *ns, int id, const void *msg, size_t size, int flags)
@@ -64,7 +83,7 @@ int ipc_msgsnd(ipc_ns *ns, int id, const void *msg, size_t size, int flags)
 	return (int)call_result(send(ns, id, msg, size, flags));
 }
 
-static ssize_t receive(struct ipc_ns *ns, int id, void *msg, size_t size, long type, int flags)
+static ssize_t receive_once(struct ipc_ns *ns, int id, void *msg, size_t size, long type, int flags)
 {
 	int who = ns_enter(ns), e;
 	uint32_t qbytes;
@@ -86,9 +105,28 @@ static ssize_t receive(struct ipc_ns *ns, int id, void *msg, size_t size, long t
 	if (call_bad_pointer(msg, sizeof(long)))
 		msg = NULL; /* found out when a message is stored */
 	if (!(e & MAY_MAP))
-		return wire_msgrcv(ns, id, msg, size, type, flags);
+		return wire_msgrcv(ns, id, msg, size, type, flags, 0);
 	e = object_open(ns, KIND_MSG, id, who, &o);
+	if (e == -EXDEV)
+		return wire_msgrcv(ns, id, msg, size, type, flags, 0);
+	if (!e && ns->wire)
+		wait_serial = wire_number(ns);
 	return e ? e : msg_queue_receive(ns, who, o, id, msg, size, type, flags);
+}
+
+static ssize_t receive(struct ipc_ns *ns, int id, void *msg, size_t size, long type, int flags)
+{
+	for (int moves = 0;; moves++) {
+		ssize_t n;
+
+		wait_joined = 0;
+		n = receive_once(ns, id, msg, size, type, flags);
+		if (n != -EIDRM || moves == CALL_MOVES || !object_moved(ns, KIND_MSG, id, object_used))
+			return n;
+		if (wait_joined && ns->wire)
+			return wire_msgrcv(ns, id, call_bad_pointer(msg, sizeof(long)) ? NULL : msg, size, type, flags,
+					   wait_joined);
+	}
 }
 
 ssize_t ipc_msgrcv(ipc_ns *ns, int id, void *msg, size_t size, long type, int flags)
@@ -194,10 +232,16 @@ static int msg_set(struct ipc_ns *ns, int who, int id, const struct msqid_ds *bu
 	if (e)
 		return e;
 	cold_enter(ns, &c);
-	e = registry_set_perm(ns, who, &r, buf->msg_perm.uid, buf->msg_perm.gid, buf->msg_perm.mode, qbytes);
+	if (ns->move && buf->msg_perm.uid != r.v[R_UID])
+		e = ns->move(ns, who, o, &r, &(struct perm){ .uid = buf->msg_perm.uid, .gid = buf->msg_perm.gid,
+							     .mode = buf->msg_perm.mode }, qbytes);
+	else
+		e = registry_set_perm(ns, who, &r, buf->msg_perm.uid, buf->msg_perm.gid, buf->msg_perm.mode, qbytes, 0);
 	if (!e)
 		e = registry_sync(ns, who);
 	cold_leave(ns, &c);
+	if (!e && ns->base)
+		e = object_open(ns, KIND_MSG, id, who, &o); /* where it is now */
 	if (!e)
 		msg_queue_changed(ns, who, o);
 	return e;
@@ -232,14 +276,14 @@ static int msg_remove(struct ipc_ns *ns, int who, int id)
 	return e;
 }
 
-int ipc_msgctl(ipc_ns *ns, int id, int cmd, struct msqid_ds *buf)
+static int control(struct ipc_ns *ns, int id, int cmd, struct msqid_ds *buf)
 {
 	int who = ns_enter(ns), e;
 
 	if (who < 0)
-		return (int)call_result(who);
+		return who;
 	if (id < 0 || cmd < 0)
-		return (int)call_result(-EINVAL);
+		return -EINVAL;
 	switch (cmd) {
 	case IPC_INFO:
 	case MSG_INFO:
@@ -259,5 +303,15 @@ int ipc_msgctl(ipc_ns *ns, int id, int cmd, struct msqid_ds *buf)
 	default:
 		e = -EINVAL;
 	}
+	return e;
+}
+
+int ipc_msgctl(ipc_ns *ns, int id, int cmd, struct msqid_ds *buf)
+{
+	int e, moves = 0;
+
+	do
+		e = control(ns, id, cmd, buf);
+	while (e == -EIDRM && moves++ < CALL_MOVES && object_moved(ns, KIND_MSG, id, object_used));
 	return (int)call_result(e);
 }

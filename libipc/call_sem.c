@@ -8,6 +8,7 @@
 #include "libipc.h"
 #include "obj_sem.h"
 #include "route_call.h"
+#include "route_wire.h"
 
 static int new_set(struct get *g, struct ipc_ns *ns, uint32_t *file)
 {
@@ -75,12 +76,36 @@ static void remember_undo(struct ipc_ns *ns, int who, int id, const struct sembu
 		sem_set_undo(ns, who, o);
 }
 
+static int operate_checked(struct ipc_ns *ns, int who, int id, struct sembuf *sops, size_t nsops, uint32_t want, uint32_t max,
+			   const struct timespec *deadline)
+{
+	uint32_t nsems;
+	struct obj *o;
+	int e = object_permit(ns, KIND_SEM, id, &nsems);
+
+	if (e < 0)
+		return e;
+	if (!(e & MAY_MAP))
+		return wire_semop(ns, id, sops, nsops, deadline, 0);
+	if (max >= nsems || !(e & want)) {
+		remember_undo(ns, who, id, sops, nsops);
+		return max >= nsems ? -EFBIG : -EACCES;
+	}
+	e = object_open(ns, KIND_SEM, id, who, &o);
+	if (e == -EXDEV) /* since it was asked for it has been given away */
+		return wire_semop(ns, id, sops, nsops, deadline, 0);
+	if (e)
+		return e;
+	if (ns->wire)
+		wait_serial = wire_number(ns);
+	return sem_set_operate(ns, who, o, id, sops, (uint32_t)nsops, deadline);
+}
+
 static int operate(struct ipc_ns *ns, int id, struct sembuf *sops, size_t nsops, const struct timespec *timeout)
 {
 	struct timespec deadline;
-	uint32_t want, max, nsems;
+	uint32_t want, max;
 	int who = ns_enter(ns), e;
-	struct obj *o;
 
 	if (who < 0)
 		return who;
@@ -91,21 +116,16 @@ static int operate(struct ipc_ns *ns, int id, struct sembuf *sops, size_t nsops,
 		return e;
 	if (timeout && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000))
 		return -EINVAL;
-	e = object_permit(ns, KIND_SEM, id, &nsems);
-	if (e < 0)
-		return e;
 	if (timeout)
 		add_deadline(timeout, &deadline);
-	if (!(e & MAY_MAP))
-		return wire_semop(ns, id, sops, nsops, timeout ? &deadline : NULL);
-	if (max >= nsems || !(e & want)) {
-		remember_undo(ns, who, id, sops, nsops);
-		return max >= nsems ? -EFBIG : -EACCES;
+	for (int moves = 0;; moves++) {
+		wait_joined = 0;
+		e = operate_checked(ns, who, id, sops, nsops, want, max, timeout ? &deadline : NULL);
+		if (e != -EIDRM || moves == CALL_MOVES || !object_moved(ns, KIND_SEM, id, object_used))
+			return e;
+		if (wait_joined && ns->wire)
+			return wire_semop(ns, id, sops, nsops, timeout ? &deadline : NULL, wait_joined);
 	}
-	e = object_open(ns, KIND_SEM, id, who, &o);
-	if (e)
-		return e;
-	return sem_set_operate(ns, who, o, id, sops, (uint32_t)nsops, timeout ? &deadline : NULL);
 }
 
 /* What most calls are: one operation on a set that this process has used before. */
@@ -180,6 +200,7 @@ static int sem_info(struct ipc_ns *ns, int cmd, struct seminfo *i)
 
 static int sem_set(struct ipc_ns *ns, int who, int id, const struct semid_ds *buf)
 {
+	struct obj *o = NULL;
 	struct cold c;
 	struct row r;
 	int e;
@@ -193,8 +214,17 @@ static int sem_set(struct ipc_ns *ns, int who, int id, const struct semid_ds *bu
 		return e;
 	if (buf->sem_perm.uid == (uid_t)-1 || buf->sem_perm.gid == (gid_t)-1)
 		return -EINVAL;
+	if (ns->move) {
+		e = object_open(ns, KIND_SEM, id, who, &o);
+		if (e)
+			return e;
+	}
 	cold_enter(ns, &c);
-	e = registry_set_perm(ns, who, &r, buf->sem_perm.uid, buf->sem_perm.gid, buf->sem_perm.mode, 0);
+	if (ns->move && buf->sem_perm.uid != r.v[R_UID])
+		e = ns->move(ns, who, o, &r, &(struct perm){ .uid = buf->sem_perm.uid, .gid = buf->sem_perm.gid,
+							     .mode = buf->sem_perm.mode }, 0);
+	else
+		e = registry_set_perm(ns, who, &r, buf->sem_perm.uid, buf->sem_perm.gid, buf->sem_perm.mode, 0, 0);
 	if (!e)
 		e = registry_sync(ns, who);
 	cold_leave(ns, &c);
@@ -269,7 +299,7 @@ static int sem_values(struct ipc_ns *ns, int who, int id, int num, int cmd, unio
 	return sem_set_query(ns, who, o, (uint32_t)num, cmd);
 }
 
-static int control(struct ipc_ns *ns, int id, int num, int cmd, union semun_arg arg)
+static int control_once(struct ipc_ns *ns, int id, int num, int cmd, union semun_arg arg)
 {
 	int who = ns_enter(ns);
 
@@ -299,6 +329,16 @@ static int control(struct ipc_ns *ns, int id, int num, int cmd, union semun_arg 
 		return sem_remove(ns, who, id);
 	}
 	return -EINVAL;
+}
+
+static int control(struct ipc_ns *ns, int id, int num, int cmd, union semun_arg arg)
+{
+	int e, moves = 0;
+
+	do
+		e = control_once(ns, id, num, cmd, arg);
+	while (e == -EIDRM && moves++ < CALL_MOVES && object_moved(ns, KIND_SEM, id, object_used));
+	return e;
 }
 
 int ipc_semctl(ipc_ns *ns, int id, int num, int cmd, ...)

@@ -177,7 +177,7 @@ static int shm_set(struct ipc_ns *ns, int who, int id, const struct shmid_ds *bu
 	if (buf->shm_perm.uid == (uid_t)-1 || buf->shm_perm.gid == (gid_t)-1)
 		return -EINVAL;
 	cold_enter(ns, &c);
-	e = registry_set_perm(ns, who, &r, buf->shm_perm.uid, buf->shm_perm.gid, buf->shm_perm.mode, 0);
+	e = registry_set_perm(ns, who, &r, buf->shm_perm.uid, buf->shm_perm.gid, buf->shm_perm.mode, 0, 0);
 	if (!e)
 		e = registry_sync(ns, who);
 	cold_leave(ns, &c);

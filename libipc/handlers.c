@@ -47,6 +47,7 @@ static void wrapper(int sig, siginfo_t *info, void *context)
 {
 	int saved = errno;
 	uintptr_t handler = atomic_load(&table[sig].handler);
+	uint64_t joined = wait_joined; /* of the call that is interrupted */
 
 	wait_interrupt();
 	errno = saved;
@@ -56,6 +57,7 @@ static void wrapper(int sig, siginfo_t *info, void *context)
 	else
 		((void (*)(int))handler)(sig);
 	ipc_handling--;
+	wait_joined = joined;
 }
 
 static bool is_wrapper(const struct sigaction *a)

@@ -63,6 +63,8 @@ struct creds {
 
 struct slots;
 struct store;
+struct row;
+struct perm;
 struct frame;
 struct marks;
 struct wire;
@@ -108,6 +110,9 @@ struct ipc_ns {
 	int (*park)(struct frame *f, const struct timespec *deadline);
 	/* Unmap it when nobody can be using it; NULL: at once, or never. */
 	void (*retire)(struct ipc_ns *ns, const struct area *a);
+	/* An object's memory is only for its owner: IPC_SET of another one copies it (row: as it was). */
+	int (*move)(struct ipc_ns *ns, int who, struct obj *o, struct row *r, const struct perm *to, uint32_t size);
+	void (*left)(struct ipc_ns *ns, enum kind kind, uint32_t file); /* a file that a dead process was about to remove */
 	/* Is a request of the client with that tag under way? If not, none begins any more, and none is parked. */
 	bool (*busy)(struct ipc_ns *ns, uint32_t tag);
 	void (*ring)(struct ipc_ns *ns, uint32_t who); /* a parked request was performed */
@@ -178,6 +183,12 @@ int object_open_slow(struct ipc_ns *ns, enum kind kind, int id, int who, struct 
 void objects_forget(struct ipc_ns *ns, bool (*unused)(struct ipc_ns *ns, const struct area *a));
 int object_create(struct ipc_ns *ns, enum kind kind, uint64_t size, uint64_t first, uint32_t *file);
 void object_made(struct ipc_ns *ns);
+/*
+ * EIDRM says that the memory which a call has used (a file's number) is closed: does the object live elsewhere now? Then
+ * the call is made again. What object_open gave last to this thread is object_used, where objects can move.
+ */
+extern __thread uint32_t object_used __attribute__((tls_model("initial-exec")));
+bool object_moved(struct ipc_ns *ns, enum kind kind, int id, uint32_t used);
 void object_removing(struct ipc_ns *ns, enum kind kind, uint32_t file);
 
 /* It has been set aside: say so, once. Async-signal-safe. */
@@ -235,6 +246,8 @@ static inline int object_open(struct ipc_ns *ns, enum kind kind, int id, int who
 	struct obj *o = &ns->obj[kind][ID_INDEX(id)];
 
 	*out = o;
+	if (ns->wire)
+		object_used = o->file;
 	if (atomic_load_explicit(&o->opened, memory_order_acquire) == (uint32_t)id + 1 && o->tag == ns->tag &&
 	    atomic_load_explicit(&o->touched[who / 4 % 16], memory_order_relaxed) == who / 4 + 1)
 		return 0;

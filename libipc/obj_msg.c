@@ -813,7 +813,7 @@ int msg_queue_send_resume(struct ipc_ns *ns, int who, struct obj *o, int id)
 	struct frame f = { .ns = ns, .kind = KIND_MSG, .obj = o, .area = o->area, .opened = (uint32_t)id + 1,
 			   .who = (uint32_t)who, .look = look, .take = take_back, .head = M_SHEAD, .tail = M_STAIL };
 
-	return object_same(o, id) && wait_resume(&f) ? wait_sleep(&f, NULL) : -ENOENT;
+	return !object_same(o, id) ? -EIDRM : wait_resume(&f) ? wait_sleep(&f, NULL) : -ENOENT;
 }
 
 static int send_filled(struct ipc_ns *ns, int who, struct obj *o, int id, int64_t type, const void *text, uint32_t size,
@@ -1039,7 +1039,7 @@ ssize_t msg_queue_receive_resume(struct ipc_ns *ns, int who, struct obj *o, int 
 			   .who = (uint32_t)who, .look = look, .take = take_message, .msg = msg, .size = size,
 			   .type = type, .flags = flags, .head = M_RHEAD, .tail = M_RTAIL };
 
-	return object_same(o, id) && wait_resume(&f) ? wait_sleep(&f, NULL) : -ENOENT;
+	return !object_same(o, id) ? -EIDRM : wait_resume(&f) ? wait_sleep(&f, NULL) : -ENOENT;
 }
 
 ssize_t msg_queue_receive(struct ipc_ns *ns, int who, struct obj *o, int id, void *msg, uint64_t size, int64_t type,
@@ -1054,6 +1054,7 @@ int msg_queue_stat(struct ipc_ns *ns, int who, struct obj *o, struct msg_stat *s
 {
 	struct area *a = &o->area;
 	struct txn t;
+	int e;
 
 	for (;;) {
 		txn_begin(&t, a, (uint32_t)who);
@@ -1062,8 +1063,9 @@ int msg_queue_stat(struct ipc_ns *ns, int who, struct obj *o, struct msg_stat *s
 		*st = (struct msg_stat){ CBYTES(txn_hot(&t)), QNUM(txn_hot(&t)), area_value(a, M_LSPID),
 					 area_value(a, M_LRPID), area_value(a, M_STIME), area_value(a, M_RTIME),
 					 area_value(a, M_CTIME) };
+		e = area_value(a, M_FLAGS) & M_REMOVED ? -EIDRM : 0;
 		if (txn_valid(&t))
-			return 0;
+			return e;
 	}
 }
 

@@ -697,7 +697,9 @@ int sem_set_resume(struct ipc_ns *ns, int who, struct obj *o, int id, const stru
 	struct frame f = { .ns = ns, .kind = KIND_SEM, .obj = o, .area = o->area, .opened = (uint32_t)id + 1,
 			   .who = (uint32_t)who, .look = look };
 
-	if (!object_same(o, id) || !wait_resume(&f))
+	if (!object_same(o, id))
+		return -EIDRM;
+	if (!wait_resume(&f))
 		return -ENOENT;
 	f.head = is_alter(sops, nsops) ? S_AHEAD : S_ZHEAD;
 	f.tail = f.head == S_AHEAD ? S_ATAIL : S_ZTAIL;
@@ -931,6 +933,7 @@ int sem_set_times(struct ipc_ns *ns, int who, struct obj *o, struct sem_times *t
 {
 	struct area *a = &o->area;
 	struct txn t;
+	int e;
 
 	for (;;) {
 		txn_begin(&t, a, (uint32_t)who);
@@ -938,8 +941,9 @@ int sem_set_times(struct ipc_ns *ns, int who, struct obj *o, struct sem_times *t
 			continue;
 		times->otime = area_value(a, S_OTIME);
 		times->ctime = area_value(a, S_CTIME);
+		e = area_value(a, S_FLAGS) & S_REMOVED ? -EIDRM : 0;
 		if (txn_valid(&t))
-			return 0;
+			return e;
 	}
 }
 

@@ -203,6 +203,7 @@ int object_open_slow(struct ipc_ns *ns, enum kind kind, int id, int who, struct 
 	}
 	if (!e)
 		atomic_store_explicit(&o->opened, (uint32_t)id + 1, memory_order_release);
+	object_used = o->file;
 	slot_heal(ns);
 	cold_leave(ns, &c);
 	*out = o;
@@ -225,6 +226,22 @@ void objects_forget(struct ipc_ns *ns, bool (*unused)(struct ipc_ns *ns, const s
 			munmap(o->area.head, o->area.length);
 			o->area.head = NULL;
 		}
+}
+
+__thread uint32_t object_used;
+
+bool object_moved(struct ipc_ns *ns, enum kind kind, int id, uint32_t used)
+{
+	struct obj *o = &ns->obj[kind][ID_INDEX(id)];
+	struct row r;
+
+	if ((!ns->wire && !ns->base) || id < 0 || registry_read(ns, kind, id, &r))
+		return false;
+	if (used == r.v[R_FILE])
+		return false;
+	if (ns->wire && object_same(o, id) && o->file == used) /* a daemon does so itself */
+		atomic_store(&o->opened, 0);
+	return true;
 }
 
 /* Who makes and removes files: this process, also for a client. */

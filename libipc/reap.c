@@ -90,6 +90,8 @@ static void finish_making(struct ipc_ns *ns, uint32_t tag)
 		if (!registry_read_index(ns, kind, i, &r) && r.v[R_FILE] == (uint32_t)making)
 			return;
 	object_name(name, kind, (int)(uint32_t)making);
+	if (still(ns, tag) && ns->left)
+		ns->left(ns, kind, (uint32_t)making);
 	if (still(ns, tag))
 		file_remove(ns, name);
 }

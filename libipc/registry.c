@@ -335,7 +335,8 @@ int registry_remove(struct ipc_ns *ns, int who, struct row *r, bool keep)
 	return keep && r->v[R_NATTCH] ? 1 : 0;
 }
 
-int registry_set_perm(struct ipc_ns *ns, int who, struct row *r, uid_t uid, gid_t gid, uint32_t mode, uint32_t size)
+int registry_set_perm(struct ipc_ns *ns, int who, struct row *r, uid_t uid, gid_t gid, uint32_t mode, uint32_t size,
+		      uint32_t file)
 {
 	uint32_t base = row_cell(r->kind, r->index, 0);
 	int id = row_id(r);
@@ -356,6 +357,8 @@ int registry_set_perm(struct ipc_ns *ns, int who, struct row *r, uid_t uid, gid_
 		txn_set(&t, base + R_CTIME, now_seconds());
 		if (r->kind == KIND_MSG)
 			txn_set(&t, base + R_SIZE, size);
+		if (file)
+			txn_set(&t, base + R_FILE, file);
 		row_touch(&t, r->kind, r->index);
 	} while (!txn_commit(&t));
 	return 0;

@@ -117,7 +117,8 @@ int registry_set_limit(struct ipc_ns *ns, int who, enum limit l, uint64_t value)
 int registry_add(struct ipc_ns *ns, int who, struct row *r);
 /* Remove it, or with keep (attached segments) mark it; -EINVAL when it is gone already. */
 int registry_remove(struct ipc_ns *ns, int who, struct row *r, bool keep);
-int registry_set_perm(struct ipc_ns *ns, int who, struct row *r, uid_t uid, gid_t gid, uint32_t mode, uint32_t size);
+int registry_set_perm(struct ipc_ns *ns, int who, struct row *r, uid_t uid, gid_t gid, uint32_t mode, uint32_t size,
+		      uint32_t file); /* file: where its memory is from now on; 0: where it was */
 /*
  * Bring the store up to date before an answer. While somebody else keeps the store's lock and does not go on, the answer
  * goes ahead: he saves what is there when he goes on, and whoever comes first if he dies.

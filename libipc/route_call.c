@@ -18,10 +18,10 @@ int wire_get(struct ipc_ns *ns, enum kind kind, key_t key, uint64_t size, int fl
 	return (int)wire_request(ns, &c);
 }
 
-int wire_semop(struct ipc_ns *ns, int id, const struct sembuf *sops, size_t nsops, const struct timespec *deadline)
+int wire_semop(struct ipc_ns *ns, int id, const struct sembuf *sops, size_t nsops, const struct timespec *deadline, uint64_t number)
 {
 	struct wire_call c = { .op = WIRE_SEMOP, .arg = { id, (int64_t)nsops }, .out = sops,
-			       .out_size = (uint32_t)(nsops * sizeof *sops), .sleeps = true };
+			       .out_size = (uint32_t)(nsops * sizeof *sops), .sleeps = true, .number = number };
 
 	if (deadline) {
 		c.arg[2] = 1;
@@ -94,20 +94,20 @@ int wire_msgctl(struct ipc_ns *ns, int id, int cmd, void *buf, bool bad)
 	return (int)control(ns, &c, buf, size, cmd == IPC_SET, bad);
 }
 
-int wire_msgsnd(struct ipc_ns *ns, int id, long type, const void *text, size_t size, int flags)
+int wire_msgsnd(struct ipc_ns *ns, int id, long type, const void *text, size_t size, int flags, uint64_t number)
 {
 	struct wire_call c = { .op = WIRE_MSGSND, .arg = { id, type, flags }, .out = text, .out_size = (uint32_t)size,
-			       .sleeps = !(flags & IPC_NOWAIT), .cancels = true };
+			       .sleeps = !(flags & IPC_NOWAIT), .cancels = true, .number = number };
 
 	return (int)wire_request(ns, &c);
 }
 
-ssize_t wire_msgrcv(struct ipc_ns *ns, int id, void *msg, size_t size, long type, int flags)
+ssize_t wire_msgrcv(struct ipc_ns *ns, int id, void *msg, size_t size, long type, int flags, uint64_t number)
 {
 	struct wire_call c = { .op = WIRE_MSGRCV, .arg = { id, (int64_t)size, type, flags, !msg },
 			       .in = msg ? (char *)msg + sizeof type : NULL,
 			       .in_room = !msg ? 0 : size > WIRE_LARGE ? WIRE_LARGE : (uint32_t)size,
-			       .sleeps = !(flags & IPC_NOWAIT), .cancels = true };
+			       .sleeps = !(flags & IPC_NOWAIT), .cancels = true, .number = number };
 	ssize_t n = wire_request(ns, &c);
 
 	if (n >= 0) {

@@ -434,9 +434,9 @@ static void unhandled(sigset_t *mask, const sigset_t *program)
 static long request_at_once(struct ipc_ns *ns, struct link *l, uint32_t who, struct wire_call *c,
 			    const sigset_t *program)
 {
-	uint64_t number = next_number(l);
+	uint64_t number = c->number ? c->number : next_number(l);
 	time_t since = seconds();
-	bool repeated = false;
+	bool repeated = c->number;
 	sigset_t mask;
 	long result;
 	int e;
@@ -550,9 +550,9 @@ static int sleep_until_reply(struct sleeper *s, bool repeated, long *result)
 static long request_that_sleeps(struct ipc_ns *ns, struct link *l, uint32_t who, struct wire_call *c, struct cold *cold)
 {
 	struct sleeper s = { .frame = { .ns = ns, .who = who, .cancel = end_sleep }, .call = c, .link = l,
-			     .number = next_number(l), .cold = cold };
+			     .number = c->number ? c->number : next_number(l), .cold = cold };
 	time_t since = seconds();
-	bool repeated = false;
+	bool repeated = c->number;
 	long result = -EINTR;
 	int e;
 
@@ -569,6 +569,13 @@ static long request_that_sleeps(struct ipc_ns *ns, struct link *l, uint32_t who,
 		}
 	} while (patient(ns->wire, since, e, &cold->mask));
 	return complain(ns->wire, e);
+}
+
+uint64_t wire_number(struct ipc_ns *ns)
+{
+	struct link *l = own_link(ns);
+
+	return l ? next_number(l) : 0;
 }
 
 long wire_request(struct ipc_ns *ns, struct wire_call *c)

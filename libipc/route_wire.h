@@ -19,10 +19,13 @@ struct wire_call {
 	uint32_t in_room, in_size;
 	int64_t value[WIRE_VALUES];
 	int fd[4], fds;
+	uint64_t number; /* of a request that was made before, in shared memory; 0: a new one */
 	bool sleeps; /* signals are to end it with EINTR */
 	bool cancels; /* and the thread may be cancelled in it */
 };
 
+/* A number for a request of this thread that may have to be made later. */
+uint64_t wire_number(struct ipc_ns *ns);
 /* The result, or -errno; -ENOSYS when the daemon does not come back within IPCD_TIMEOUT. */
 long wire_request(struct ipc_ns *ns, struct wire_call *c);
 

@@ -690,6 +690,8 @@ static int open_server(struct ipc_server *s)
 	s->ns->retire = retire;
 	s->ns->ring = park_ring;
 	s->ns->busy = client_busy;
+	s->ns->move = move_object;
+	s->ns->left = move_close_file;
 	e = only_one(s);
 	if (e)
 		return e;
@@ -710,8 +712,10 @@ static int open_server(struct ipc_server *s)
 		listen_abstract(s);
 	if (!e)
 		e = make_loop(s);
-	if (!e)
+	if (!e) {
+		move_thaw_all(s->ns);
 		clients_load(s);
+	}
 	return e;
 }
 

@@ -57,6 +57,7 @@ struct parked {
 	struct frame frame;
 	struct timespec deadline;
 	bool timed;
+	uint32_t file; /* of the object, when it joined */
 	struct wire_request request;
 	struct ucred from;
 	char *buffer; /* of a receiver: type and text */
@@ -142,6 +143,11 @@ void opener_stop(struct ipc_server *s);
 int opener_open(struct ipc_server *s, const char *name, int flags);
 /* May the uid have a writable descriptor of what the owner's is? */
 bool opener_trusts(const struct ipc_server *s, uid_t owner, uid_t uid);
+
+/* serve_move.c: control areas that get another owner */
+int move_object(struct ipc_ns *ns, int who, struct obj *o, struct row *r, const struct perm *to, uint32_t size);
+void move_thaw_all(struct ipc_ns *ns);
+void move_close_file(struct ipc_ns *ns, enum kind kind, uint32_t file);
 
 /* serve_call.c: what is asked for */
 long call_perform(struct call *k);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "attach.h"
+#include "call.h"
 #include "obj_msg.h"
 #include "obj_sem.h"
 #include "obj_shm.h"
@@ -114,11 +115,15 @@ static struct timespec until(int64_t s, int64_t ns)
 static long resume_semop(struct call *k, struct sembuf *sops, size_t nsops)
 {
 	struct timespec deadline = { ARG(3), ARG(4) };
+	int id = (int)ARG(0), who = (int)k->conn->who, e, moves = 0;
 	struct obj *o;
-	int e = object_open(view_of(k), KIND_SEM, (int)ARG(0), (int)k->conn->who, &o);
 
-	return e ? -ENOENT : sem_set_resume(view_of(k), (int)k->conn->who, o, (int)ARG(0), sops, (uint32_t)nsops,
-					    ARG(2) ? &deadline : NULL);
+	do {
+		e = object_open(view_of(k), KIND_SEM, id, who, &o);
+		if (!e)
+			e = sem_set_resume(view_of(k), who, o, id, sops, (uint32_t)nsops, ARG(2) ? &deadline : NULL);
+	} while (e == -EIDRM && moves++ < CALL_MOVES && object_moved(view_of(k), KIND_SEM, id, object_used));
+	return e;
 }
 
 static long perform_semop(struct call *k)
@@ -210,14 +215,29 @@ static long perform_semctl(struct call *k)
 
 /* ---- messages ---- */
 
+static long resume_message(struct call *k, void *msg, size_t size)
+{
+	int id = (int)ARG(0), who = (int)k->conn->who, moves = 0;
+	struct obj *o;
+	long r;
+
+	do {
+		r = object_open(view_of(k), KIND_MSG, id, who, &o);
+		if (!r && k->request.op == WIRE_MSGSND)
+			r = msg_queue_send_resume(view_of(k), who, o, id);
+		else if (!r)
+			r = msg_queue_receive_resume(view_of(k), who, o, id, msg, size, ARG(2), (int)ARG(3));
+	} while (r == -EIDRM && moves++ < CALL_MOVES && object_moved(view_of(k), KIND_MSG, id, object_used));
+	return r;
+}
+
 static long perform_msgsnd(struct call *k)
 {
 	long type = (long)ARG(1), r = -ENOENT;
-	struct obj *o;
 	char *msg;
 
-	if (REPEATED && !object_open(view_of(k), KIND_MSG, (int)ARG(0), (int)k->conn->who, &o))
-		r = msg_queue_send_resume(view_of(k), (int)k->conn->who, o, (int)ARG(0));
+	if (REPEATED)
+		r = resume_message(k, NULL, 0);
 	if (r != -ENOENT)
 		return r;
 	msg = malloc(sizeof type + k->size);
@@ -234,7 +254,6 @@ static long perform_msgrcv(struct call *k)
 {
 	size_t size = ARG(1) < 0 ? 0 : ARG(1) > WIRE_LARGE ? WIRE_LARGE : (size_t)ARG(1);
 	bool bad = ARG(4);
-	struct obj *o;
 	char *msg = NULL;
 	long r = -ENOENT;
 
@@ -245,8 +264,8 @@ static long perform_msgrcv(struct call *k)
 		if (!msg)
 			return -ENOMEM;
 	}
-	if (REPEATED && !object_open(view_of(k), KIND_MSG, (int)ARG(0), (int)k->conn->who, &o))
-		r = msg_queue_receive_resume(view_of(k), (int)k->conn->who, o, (int)ARG(0), msg, size, ARG(2), (int)ARG(3));
+	if (REPEATED)
+		r = resume_message(k, msg, size);
 	if (r == -ENOENT)
 		r = result(ipc_msgrcv(view_of(k), (int)ARG(0), msg, size, (long)ARG(2), (int)ARG(3)));
 	if (r >= 0 && msg) {

@@ -61,13 +61,14 @@ int park(struct frame *f, const struct timespec *deadline)
 	s = k->server;
 	p->conn = k->conn;
 	p->frame = *f;
+	p->file = object_used;
 	p->request = k->request;
 	p->request.flags &= ~WIRE_REPEATED; /* if it is to be done again */
 	p->from = k->from;
 	if (k->request.op == WIRE_MSGRCV) {
 		p->buffer = k->buffer;
 		k->buffer = NULL;
-	} else if (k->request.op == WIRE_MSGSND) {
+	} else {
 		p->text = k->payload == k->buffer ? k->buffer : memdup(k->payload, k->size);
 		p->size = p->text ? k->size : 0;
 		if (p->text == k->buffer)
@@ -116,13 +117,15 @@ static struct parked *take(struct ipc_server *s, struct conn *c, uint64_t number
 }
 
 /* A call that is to look again does so as if it had just been made. */
-static bool once_more(struct ipc_server *s, struct conn *c, struct parked *p)
+static bool once_more(struct ipc_server *s, struct conn *c, struct parked *p, bool moved)
 {
 	struct call k = { .server = s, .conn = c, .request = p->request, .from = p->from, .payload = p->text, .size = p->size,
 			  .buffer = p->text };
 	long r;
 
-	if (k.request.op == WIRE_MSGSND && !p->text) {
+	if (moved) /* its request is in the list there */
+		k.request.flags |= WIRE_REPEATED;
+	if (k.request.op != WIRE_MSGRCV && !p->text) {
 		serve_reply(s, c, &k, -ENOMEM);
 		return false;
 	}
@@ -149,7 +152,9 @@ static void end(struct ipc_server *s, struct parked *p, int reason)
 		wait_settle(&p->frame, reason);
 	atomic_store(&area_who(&p->frame.area, p->frame.who)->req.sleeping, 0);
 	if (p->frame.result == -MSG_AGAIN) {
-		again = once_more(s, c, p);
+		again = once_more(s, c, p, false);
+	} else if (p->frame.result == -EIDRM && object_moved(p->frame.ns, p->frame.kind, (int)p->request.arg[0], p->file)) {
+		again = once_more(s, c, p, true);
 	} else {
 		if (p->buffer && p->frame.result >= 0) {
 			int64_t type;

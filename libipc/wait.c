@@ -17,7 +17,7 @@ __thread struct frame *ipc_frame;
 __thread uint32_t ipc_signals;
 __thread uint32_t ipc_handling;
 void (*wait_hook)(void);
-__thread uint64_t wait_serial;
+__thread uint64_t wait_serial, wait_joined;
 
 static long futex(_Atomic uint32_t *word, int op, uint32_t value, const struct timespec *timeout)
 {
@@ -83,7 +83,7 @@ void wait_join(struct frame *f, struct txn *t)
 	uint32_t cell = REQ_STATE(t->area, f->who);
 	uint64_t old = area_get(t->area, cell);
 
-	f->serial = wait_serial;
+	f->serial = wait_joined = wait_serial;
 	area_who(t->area, f->who)->req.serial = wait_serial;
 	atomic_store(&f->waiting, STATE(STATE_TURN(VALUE(old)) + 1, 0, REQ_WAIT));
 	txn_put(t, cell, old, atomic_load(&f->waiting));

@@ -54,6 +54,7 @@ uint64_t wait_clock(void);
 
 /* The request that this thread performs for a daemon's client; 0: none, it acts for itself. */
 extern __thread uint64_t wait_serial __attribute__((tls_model("initial-exec")));
+extern __thread uint64_t wait_joined __attribute__((tls_model("initial-exec"))); /* the one that joined a list last */
 
 /* Called before a thread sleeps; NULL if nobody wants to know. */
 extern void (*wait_hook)(void);

@@ -1,113 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Several users at one object, and a process that becomes another user between its calls. Users are children that have
- * become somebody and do what they are told: act() runs a function in one and gives its result, or -errno; begin()
- * and finish() do so in two parts, for calls that sleep. Who may do what in general is in perm_matrix.c; here it is
- * about what a change of ids or of permission does to what has begun.
+ * Several users at one object, and a process that becomes another user between its calls. Who may do what in general
+ * is in perm_matrix.c; here it is about what a change of ids or of permission does to what has begun.
  */
-#include <grp.h>
-#include <poll.h>
 #include <pthread.h>
-#include <sys/socket.h>
 
-#include "objects.h"
-
-enum { ANN = 60011, BOB, CARL, STRANGER };
-
-struct user {
-	pid_t pid;
-	int fd;
-	struct {
-		long (*fn)(long a, long b);
-		long a, b, result;
-	} *task;
-};
-
-/* ---- users ---- */
-
-static int become(uid_t uid)
-{
-	return setgroups(0, NULL) || setresgid(uid, uid, uid) || setresuid(uid, uid, uid) ? -1 : 0;
-}
-
-static void user_serve(struct user *u, int fd)
-{
-	char byte;
-
-	while (read(fd, &byte, 1) == 1) {
-		errno = 0;
-		u->task->result = u->task->fn(u->task->a, u->task->b);
-		if (u->task->result == -1)
-			u->task->result = errno ? -errno : -9999;
-		if (write(fd, &byte, 1) != 1)
-			break;
-	}
-	_exit(0);
-}
-
-/* A child that is this user for good; 0: root, which may still change. */
-static struct user user_new(uid_t uid)
-{
-	struct user u;
-	int fd[2];
-
-	u.task = shared_new(PAGE);
-	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fd))
-		bail_out("socketpair");
-	fflush(stdout);
-	u.pid = fork();
-	if (u.pid < 0)
-		bail_out("fork");
-	if (u.pid == 0) {
-		alarm(60);
-		close(fd[1]);
-		if (uid && become(uid))
-			_exit(99);
-		user_serve(&u, fd[0]);
-	}
-	close(fd[0]);
-	u.fd = fd[1];
-	return u;
-}
-
-static void begin(struct user *u, long (*fn)(long, long), long a, long b)
-{
-	u->task->fn = fn;
-	u->task->a = a;
-	u->task->b = b;
-	u->task->result = -9998;
-	if (send(u->fd, "b", 1, MSG_NOSIGNAL) != 1)
-		bail_out("a user is gone");
-}
-
-static bool finished(struct user *u, int ms)
-{
-	struct pollfd p = { .fd = u->fd, .events = POLLIN };
-
-	return poll(&p, 1, ms) == 1;
-}
-
-static long finish(struct user *u)
-{
-	char byte;
-
-	if (!finished(u, T_WAIT * 1000))
-		return -9997;
-	return read(u->fd, &byte, 1) == 1 ? u->task->result : -9996;
-}
-
-static long act(struct user *u, long (*fn)(long, long), long a, long b)
-{
-	begin(u, fn, a, b);
-	return finish(u);
-}
-
-static void user_kill(struct user *u)
-{
-	proc_kill(u->pid);
-	close(u->fd);
-	munmap(u->task, PAGE);
-}
+#include "user.h"
 
 /* ---- what users do ---- */
 
