@@ -97,7 +97,7 @@ $(B)/t/walk/walk: $(wildcard t/walk/*.c t/walk/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -o $@ $(filter %.c,$^)
 
-$(B)/bench/bench: bench/bench.c
+$(B)/bench/%: bench/%.c
 	@mkdir -p $(@D)
 	$(CC) $(filter-out $(SANITIZE),$(CFLAGS)) -o $@ $< -lpthread
 
@@ -158,8 +158,9 @@ run-asan:
 	ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0:use_sigaltstack=0 $(PROVE) \
 		$(STD:%=$(B)/t/ipcrun/%.t) $(patsubst %,$(B)/t/ours/%.t,$(filter-out $(ASAN_SKIP),$(OURS))) $(B)/t/embed.t
 
-bench: all $(B)/bench/bench ## measure against the kernel
+bench: all $(B)/bench/bench $(B)/bench/daemon ## measure against the kernel, and what a daemon costs
 	BENCH=$(B)/bench/bench IPCRUN=$(B)/ipcrun bench/run.sh
+	IPCRUN=$(B)/ipcrun bench/daemon.sh
 
 bench-apps: all ## measure real programs against the kernel
 	IPCRUN=$(abspath $(B)/ipcrun) bench/apps.sh
