@@ -40,7 +40,7 @@ TOOL_COMMON := $(filter-out $(TOOLS:$(B)/%=$(B)/tools/%.o),$(TOOL_OBJ))
 LIBS := $(B)/libipc.a $(B)/libipc.so $(B)/libipc-sysv.so
 STD := $(patsubst t/std/%.c,%,$(wildcard t/std/*.c))
 OURS := $(patsubst t/ours/%.c,%,$(wildcard t/ours/*.c))
-TESTS := $(STD:%=$(B)/t/std/%) $(OURS:%=$(B)/t/ours/%) $(B)/t/embed $(B)/t/lib/nosysv $(B)/t/walk/walk
+TESTS := $(STD:%=$(B)/t/std/%) $(OURS:%=$(B)/t/ours/%) $(B)/t/embed $(B)/t/host $(B)/t/lib/nosysv $(B)/t/walk/walk
 WRAPPERS := $(STD:%=$(B)/t/native/%.t) $(STD:%=$(B)/t/ipcrun/%.t) $(STD:%=$(B)/t/daemon/%.t)
 MAN := $(wildcard doc/man/*.[1-8])
 
@@ -76,7 +76,7 @@ $(TOOLS): $(B)/%: $(B)/tools/%.o $(TOOL_COMMON) $(B)/libipc.a
 
 # ---- tests ----
 
-$(B)/t/std/% $(B)/t/ours/% $(B)/t/embed: CFLAGS += -It/lib -Ilibipc -MMD -MP
+$(B)/t/std/% $(B)/t/ours/% $(B)/t/embed $(B)/t/host: CFLAGS += -It/lib -Ilibipc -MMD -MP
 $(B)/t/std/%: t/std/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -o $@ $< -lpthread
@@ -89,7 +89,7 @@ $(B)/t/ours/%: t/ours/%.c $(B)/libipc.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -o $@ $< $(B)/libipc.a -lsqlite3 $(SYSLIBS)
 
-$(B)/t/embed: t/embed.c $(B)/libipc.a
+$(B)/t/embed $(B)/t/host: $(B)/t/%: t/%.c $(B)/libipc.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -o $@ $< $(B)/libipc.a -lsqlite3 $(SYSLIBS)
 
@@ -120,7 +120,7 @@ $(B)/t/%.t: Makefile
 
 TEST_ENV = IPCRUN=$(B)/ipcrun IPCCTL=$(abspath $(B)/ipcctl) IPCD=$(abspath $(B)/ipcd) NOSYSV=$(B)/t/lib/nosysv \
 	   WALK=$(B)/t/walk/walk CC='$(CC)' PATH="$(abspath $(B)):$$PATH"
-OWN_T := $(OURS:%=$(B)/t/ours/%.t) $(B)/t/embed.t $(wildcard t/ours/*.sh)
+OWN_T := $(OURS:%=$(B)/t/ours/%.t) $(B)/t/embed.t $(B)/t/host.t $(wildcard t/ours/*.sh)
 PROVE = $(TEST_ENV) prove --exec '' -j$(JOBS)
 
 $(B)/walk-%.t: Makefile

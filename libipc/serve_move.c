@@ -23,13 +23,13 @@
 static int copy_file(int from, int to, off_t length)
 {
 	off_t at = 0, end;
+	char room[16384];
 
 	while (at < length && (at = lseek(from, at, SEEK_DATA)) >= 0) {
 		end = lseek(from, at, SEEK_HOLE);
 		if (end < 0)
 			return -errno;
 		while (at < end) {
-			static __thread char room[65536];
 			ssize_t n = pread(from, room, end - at < (off_t)sizeof room ? (size_t)(end - at) : sizeof room, at);
 
 			if (n <= 0 || pwrite(to, room, (size_t)n, at) != n)
