@@ -156,7 +156,7 @@ build-asan: all $(TESTS) $(WRAPPERS) $(OWN_T)
 
 run-asan:
 	ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0:use_sigaltstack=0 $(PROVE) \
-		$(STD:%=$(B)/t/ipcrun/%.t) $(patsubst %,$(B)/t/ours/%.t,$(filter-out $(ASAN_SKIP),$(OURS))) $(B)/t/embed.t
+		$(STD:%=$(B)/t/ipcrun/%.t) $(STD:%=$(B)/t/daemon/%.t) $(patsubst %,$(B)/t/ours/%.t,$(filter-out $(ASAN_SKIP),$(OURS))) $(B)/t/embed.t
 
 bench: all $(B)/bench/bench $(B)/bench/daemon ## measure against the kernel, and what a daemon costs
 	BENCH=$(B)/bench/bench IPCRUN=$(B)/ipcrun bench/run.sh

@@ -140,16 +140,18 @@ void slot_reap(struct ipc_ns *ns, int who, uint32_t tag)
 	struct slot_row *s = &ns->slots->row[SLOT_OF(tag)];
 	uint64_t word = atomic_load(&s->word), dying;
 	int saved = errno;
+	bool busy;
 
 	if (!still(ns, tag) || WORD_STATE(word) == SLOT_FREE)
 		return;
 	dying = WORD(SLOT_DYING, WORD_GEN(word), WORD_PID(word));
 	if (word != dying && !atomic_compare_exchange_strong(&s->word, &word, dying))
 		return;
+	busy = ns->busy && ns->busy(ns, tag);
 	settle_objects(ns, who, tag, true);
 	attach_drop_all(ns, who, tag, WORD_PID(word));
 	finish_making(ns, tag);
-	if (!ns->busy || !ns->busy(ns, tag)) { /* else a request of it is under way, and it is reaped once more after that */
+	if (!busy) { /* else a request of it is under way, and it is reaped once more after that */
 		free_whos(ns, tag);
 		atomic_compare_exchange_strong(&s->word, &dying, WORD(SLOT_FREE, WORD_GEN(word) + 1, 0));
 	}

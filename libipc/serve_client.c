@@ -20,6 +20,8 @@
 #include "serve.h"
 
 #define SLOT_TRIES 100
+#define ENDING_MOMENTS 5000
+#define MOMENT_NS 20000
 
 /* ---- what the kernel says ---- */
 
@@ -299,11 +301,27 @@ void client_ends(struct ipc_server *s, struct client *c)
 		slot_reap(s->ns, who, c->tag);
 }
 
+static bool current_is_dying(void)
+{
+	struct client *c = serve_current && serve_current->conn ? serve_current->conn->client : NULL;
+
+	return c && atomic_load(&c->running) && WORD_STATE(atomic_load(&c->view->slots->row[SLOT_OF(c->tag)].word)) != SLOT_LIVE;
+}
+
+/*
+ * A request that is under way may yet attach or join: who asks for the dead, alive himself, waits for its end. The dead
+ * do not wait for each other.
+ */
 bool client_busy(struct ipc_ns *ns, uint32_t tag)
 {
 	struct ipc_server *s = ns->server;
 	struct client *c = client_get(s, tag);
 	bool busy = c && atomic_load(&c->running);
+
+	for (int i = 0; i < ENDING_MOMENTS && busy && !current_is_dying(); i++) {
+		nanosleep(&(struct timespec){ .tv_nsec = MOMENT_NS }, NULL);
+		busy = atomic_load(&c->running);
+	}
 
 	for (uint32_t w = 1; !busy && w < whos_high(ns); w++)
 		if ((uint32_t)atomic_load(&ns->slots->who[w]) == tag)
