@@ -127,6 +127,14 @@ $(B)/walk-%.t: Makefile
 	@mkdir -p $(@D)
 	@printf '#!/bin/sh\nT_EFAULT=0 exec t/walk/walk.sh $*\n' > $@ && chmod +x $@
 
+$(B)/walk-daemon-%.t: Makefile
+	@mkdir -p $(@D)
+	@printf '#!/bin/sh\nT_EFAULT=0 exec t/walk/walk.sh -d $*\n' > $@ && chmod +x $@
+
+$(B)/walk-ids-%.t: Makefile
+	@mkdir -p $(@D)
+	@printf '#!/bin/sh\nT_IDS=1 T_EFAULT=0 exec t/walk/walk.sh -d $*\n' > $@ && chmod +x $@
+
 $(B)/model-all.t: Makefile
 	@mkdir -p $(@D)
 	@printf '#!/bin/sh\nexec t/model/model.sh --all\n' > $@ && chmod +x $@
@@ -136,14 +144,17 @@ APPS_T := $(patsubst %,t/apps/%.sh,tools postgresql fakeroot buffer x11 php perl
 
 build-tests: all $(TESTS) $(WRAPPERS) $(OWN_T)
 
-check: build-tests $(B)/walk-20000.t ## run the tests
-	t/gen_table.py --check
-	$(PROVE) $(WRAPPERS) $(OWN_T) t/model/model.sh $(B)/walk-20000.t $(APPS_T)
+WALKS := $(patsubst %,$(B)/walk-%.t,20000 daemon-10000 ids-5000)
+WALKS_ALL := $(patsubst %,$(B)/walk-%.t,100000 daemon-100000 ids-100000)
 
-check-all: build-tests $(B)/walk-100000.t $(B)/model-all.t ## run the tests with the long sweeps
+check: build-tests $(WALKS) ## run the tests
+	t/gen_table.py --check
+	$(PROVE) $(WRAPPERS) $(OWN_T) t/model/model.sh $(WALKS) $(APPS_T)
+
+check-all: build-tests $(WALKS_ALL) $(B)/model-all.t ## run the tests with the long sweeps
 	t/gen_table.py --check
 	T_STEP=1 T_TIMES=10 PG_SOURCE=$(abspath $(B))/postgresql $(PROVE) $(WRAPPERS) $(OWN_T) $(B)/model-all.t \
-		$(B)/walk-100000.t $(APPS_T) t/apps/postgresql-source.sh
+		$(WALKS_ALL) $(APPS_T) t/apps/postgresql-source.sh
 
 # Programs under AddressSanitizer do not get past its runtime when they are traced, filtered or short of address space,
 # and those that are linked with the library take sigaction() from it; those tests are not part of this run.

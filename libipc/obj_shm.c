@@ -132,6 +132,48 @@ static int map_segment(int fd, const struct row *r, uintptr_t addr, int how, int
 	return e;
 }
 
+/*
+ * The daemon counts before the descriptor is here to be mapped. So that a call which the address makes fail has counted
+ * nothing, the place is taken first, by memory that nobody can touch. *at: what was taken, or NULL.
+ */
+static int take_place(uintptr_t addr, int how, uint64_t size, void **at)
+{
+	int fixed = how == MAP_FIXED ? MAP_FIXED_NOREPLACE : how;
+	void *p = mmap((void *)addr, page_round(size), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | fixed, -1, 0);
+
+	*at = NULL;
+	if (p == MAP_FAILED)
+		return errno != EEXIST ? -errno : how == MAP_FIXED ? 0 : -EINVAL;
+	if (addr && p != (void *)addr) { /* a kernel without MAP_FIXED_NOREPLACE */
+		munmap(p, page_round(size));
+		return how == MAP_FIXED ? 0 : -EINVAL;
+	}
+	*at = p;
+	return 0;
+}
+
+/* Counted, then mapped. */
+static int attach_by_daemon(struct ipc_ns *ns, int who, const struct row *r, uintptr_t addr, int how, int flags, void **at,
+			    uint32_t *record)
+{
+	struct wire_segment s;
+	void *place;
+	int e = take_place(addr, how, row_size(r), &place);
+
+	if (e)
+		return e;
+	e = wire_attach(ns, row_id(r), flags, &s);
+	if (!e) {
+		*record = s.record;
+		e = map_segment(s.fd, r, place ? (uintptr_t)place : addr, place ? MAP_FIXED : how, flags, at);
+		if (e)
+			attach_drop(ns, who, ns->tag, *record, ns->pid);
+	}
+	if (e && place)
+		munmap(place, page_round(row_size(r)));
+	return e;
+}
+
 int shm_segment_attach(struct ipc_ns *ns, int who, int id, uintptr_t addr, int flags, void **at)
 {
 	uint32_t want = flags & SHM_RDONLY ? 0444 : 0666, record;
@@ -140,7 +182,6 @@ int shm_segment_attach(struct ipc_ns *ns, int who, int id, uintptr_t addr, int f
 	struct perm p;
 	struct row r;
 	uintptr_t first = addr;
-	struct wire_segment s;
 	int how, e;
 
 	how = map_flags(&first, flags, 0);
@@ -156,17 +197,10 @@ int shm_segment_attach(struct ipc_ns *ns, int who, int id, uintptr_t addr, int f
 	how = map_flags(&addr, flags, row_size(&r));
 	if (how < 0)
 		return how;
-	if (ns->wire) { /* it counts, then it is mapped */
-		e = wire_attach(ns, id, flags, &s);
-		if (e)
-			return e;
-		record = s.record;
-		e = map_segment(s.fd, &r, addr, how, flags, at);
-		if (e)
-			attach_drop(ns, who, ns->tag, record, ns->pid);
-	} else {
+	if (ns->wire)
+		e = attach_by_daemon(ns, who, &r, addr, how, flags, at, &record);
+	else
 		e = map_segment(open_segment(ns, &r, flags), &r, addr, how, flags, at);
-	}
 	if (e)
 		return e;
 	if (!ns->wire)

@@ -58,6 +58,19 @@ static bool may_be(pid_t pid, pid_t maker)
 
 /* ---- slots ---- */
 
+/* For another process. It is never shortened: another thread, which was reaping the last one, may be reading it. */
+static int clear_notes(int fd)
+{
+	static const uint64_t none;
+
+	if (ftruncate(fd, sizeof(struct slot_notes)) || fallocate(fd, 0, 0, PAGE) ||
+	    pwrite(fd, &none, sizeof none, 0) != sizeof none)
+		return -ENOMEM;
+	/* Where holes cannot be made it goes on holding what it held. */
+	return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, PAGE, sizeof(struct slot_notes) - PAGE) &&
+	       errno != EOPNOTSUPP ? -ENOMEM : 0;
+}
+
 /*
  * The lock of a slot's file, on a description of its own that can only be read; the client's mapping keeps it. -EAGAIN
  * when the last owner's still is there.
@@ -78,7 +91,7 @@ static int lock_file(struct ipc_ns *ns, uint32_t slot, bool fresh)
 		e = -errno;
 	else if (ask.l_type != F_UNLCK)
 		e = -EAGAIN;
-	else if (fresh && (ftruncate(fd, 0) || ftruncate(fd, sizeof(struct slot_notes)) || fallocate(fd, 0, 0, PAGE)))
+	else if (fresh && clear_notes(fd))
 		e = -ENOMEM;
 	if (!e) {
 		keep = file_open(ns, name, O_RDONLY);
@@ -199,19 +212,31 @@ static struct ipc_ns *view_make(struct ipc_ns *base, uint32_t tag, pid_t pid)
 	return v;
 }
 
-/* When its process ends, we are told. -ESRCH: it has. */
+/* When its process ends, we are told. -ESRCH: it has. A forked child and its parent may both name it, at the same time. */
 static int watch_process(struct ipc_server *s, struct client *c, pid_t pid)
 {
-	c->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (c->pidfd < 0)
-		return -errno;
-	fcntl(c->pidfd, F_SETFD, FD_CLOEXEC);
-	atomic_fetch_add(&c->refs, 1);
-	if (serve_watch(s, c->pidfd, EPOLLIN | EPOLLONESHOT, &c->source, false)) {
-		client_put(s, c);
-		return -ENOMEM;
+	int fd, e = 0;
+
+	pthread_mutex_lock(&s->lock);
+	if (c->pidfd < 0) {
+		fd = (int)syscall(SYS_pidfd_open, pid, 0);
+		if (fd < 0) {
+			e = -errno;
+		} else {
+			fcntl(fd, F_SETFD, FD_CLOEXEC);
+			atomic_fetch_add(&c->refs, 1); /* the watch's */
+			c->pidfd = fd;
+			e = serve_watch(s, fd, EPOLLIN | EPOLLONESHOT, &c->source, false);
+		}
+		if (e && fd >= 0) {
+			c->pidfd = -1;
+			close(fd);
+			atomic_fetch_sub(&c->refs, 1);
+			e = -ENOMEM;
+		}
 	}
-	return 0;
+	pthread_mutex_unlock(&s->lock);
+	return e;
 }
 
 void client_put(struct ipc_server *s, struct client *c)
@@ -469,8 +494,7 @@ static int known(struct call *k, uint32_t tag, struct client **out)
 		e = -ESTALE;
 	if (!e && WORD_STATE(word) == SLOT_NEWBORN) {
 		c->view->pid = k->from.pid;
-		if (c->pidfd < 0)
-			e = watch_process(s, c, k->from.pid);
+		e = watch_process(s, c, k->from.pid);
 		atomic_store(&r->start, process_start(k->from.pid, &gone));
 		atomic_store(&r->word, WORD(SLOT_LIVE, WORD_GEN(word), k->from.pid));
 	}
@@ -592,8 +616,7 @@ void client_named(struct call *k)
 	    parent_of(child) == mine &&
 	    atomic_compare_exchange_strong(&r->word, &word, WORD(SLOT_NEWBORN, WORD_GEN(word), child))) {
 		c->view->pid = child;
-		if (c->pidfd < 0)
-			watch_process(s, c, child);
+		watch_process(s, c, child);
 	}
 	client_put(s, c);
 }

@@ -56,6 +56,37 @@ static void test_counted(void)
 	done();
 }
 
+static int child_sends(void *killed)
+{
+	struct msg_small { long type; char text[8]; } m = { .type = 1 };
+
+	if (msgsnd(queue, &m, 4, IPC_NOWAIT) || msgrcv(queue, &m, 8, 0, IPC_NOWAIT) != 4)
+		return 1;
+	if (killed)
+		kill(getpid(), SIGKILL);
+	return 0;
+}
+
+/* One after the other: each takes the place of the last one, which is just being cleared away. */
+static void test_births(void)
+{
+	int ended = 0, killed = 0, status;
+
+	fresh();
+	for (int i = 0; i < 1200; i++) {
+		pid_t pid = proc_run(child_sends, i % 2 ? &queue : NULL);
+
+		if (waitpid(pid, &status, 0) != pid) /* at once: proc_wait would leave time for the clearing away */
+			bail_out("waitpid");
+		ended += WIFEXITED(status) && !WEXITSTATUS(status);
+		killed += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+	}
+	is(ended, 600, "600 children make a call each and exit");
+	is(killed, 600, "and 600 do in between, and are killed at once");
+	is(shm_nattch(shm), 1, "none of them is attached");
+	done();
+}
+
 /* The child is counted in the child too, and goes on at once. */
 static int child_all(void *arg)
 {
@@ -326,6 +357,7 @@ int main(void)
 {
 	alarm(60);
 	test_counted();
+	test_births();
 	test_child();
 	test_family();
 	test_orphan();

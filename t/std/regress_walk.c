@@ -146,6 +146,22 @@ static void test_addresses(void)
 	succeeds(shmdt(p), "and goes with shmdt");
 }
 
+/* A call that its address makes fail has counted nothing, not even for a moment. */
+static void test_no_room(void)
+{
+	int id = obj_keep(SHM, shmget(IPC_PRIVATE, 2 * PAGE, 0600));
+	char *there = mmap(NULL, 4 * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct shmid_ds ds;
+
+	call_fails((long)shmat(id, there + PAGE, 0), EINVAL, "shmat where something is");
+	call_fails((long)shmat(id, (char *)-PAGE, SHM_REMAP), ENOMEM, "shmat where nothing can be");
+	succeeds(shmctl(id, IPC_STAT, &ds), "the segment's data");
+	ok(!ds.shm_atime && !ds.shm_dtime && !ds.shm_lpid, "neither has left a time or a process");
+	ok(shmat(id, there + PAGE, SHM_REMAP) == there + PAGE, "with SHM_REMAP it takes the place of what was there");
+	is(there[0], 0, "and what is beside it stays");
+	succeeds(shmdt(there + PAGE), "shmdt");
+}
+
 /* Freeing a removed segment at its last detach maps nothing where it was. */
 static void test_detached(void)
 {
@@ -199,6 +215,7 @@ int main(void)
 	test_refused_undo();
 	test_order();
 	test_addresses();
+	test_no_room();
 	test_detached();
 	test_capability();
 	return done_testing();

@@ -6,7 +6,9 @@
  * sleeps either in one of the four System V calls that wait (nothing more is needed: who wakes it makes it
  * runnable before the waker's own call returns), or in another system call and has not run in between two looks (a
  * userspace implementation, which sleeps in futex; elsewhere it may be about something short, so the looks are
- * further apart). Once blocked it stays so until the scheduler has counted another run.
+ * further apart). Once blocked it stays so until the scheduler has counted another run. Where a daemon does part of the
+ * work, it counts only while each of the daemon's threads sleeps and none has run in between: what is on its way to the
+ * daemon has made one of them runnable, and a reply the worker.
  *
  * A process that may be giving up its memory (exit, kill, exec) is never looked at through /proc: the reader of
  * /proc/PID/stat holds the memory for a moment, and the kernel's detach would then be done in the reader's name
@@ -14,6 +16,7 @@
  */
 #include "walk.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -25,7 +28,9 @@
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -40,6 +45,14 @@ struct pipes pipes;
 static int born;
 static struct { pid_t pid; int no; } names[1 << 16];
 static int nnames;
+
+/* The daemon, if there is one, and its threads as they were when it was last found at rest. */
+#define THREADS 80
+static struct {
+	pid_t pid;
+	int statfd, n;
+	struct { int statfd, runfd; char runs[RUNS]; } thread[THREADS];
+} served;
 
 static double now(void)
 {
@@ -69,10 +82,41 @@ const char *proc_name(pid_t pid)
 	return s;
 }
 
+static int proc_open(pid_t pid, const char *file)
+{
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/%d/%.40s", pid, file);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+/* Who listens there. */
+static void find_daemon(const char *socket_name)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	struct ucred peer;
+	socklen_t length = sizeof peer;
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	if (strlen(socket_name) >= sizeof to.sun_path)
+		give_up("the name of the socket is too long");
+	strcpy(to.sun_path, socket_name);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof to) ||
+	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length))
+		give_up("no daemon at %s", socket_name);
+	close(fd);
+	served.pid = peer.pid;
+	served.statfd = proc_open(peer.pid, "stat");
+	if (served.statfd < 0)
+		give_up("cannot watch the daemon");
+}
+
 void proc_setup(void)
 {
 	int i;
 
+	if (getenv("IPCD_SOCKET"))
+		find_daemon(getenv("IPCD_SOCKET"));
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	pipes.mem = memfd_create("walk", 0);
 	if (pipes.mem < 0 || ftruncate(pipes.mem, sizeof(struct seat) * SEATS) < 0)
@@ -83,14 +127,6 @@ void proc_setup(void)
 	for (i = 0; i < SEATS; i++)
 		if (pipe(pipes.fd[i]) < 0)
 			give_up("no pipe");
-}
-
-static int proc_open(pid_t pid, const char *file)
-{
-	char path[64];
-
-	snprintf(path, sizeof path, "/proc/%d/%s", pid, file);
-	return open(path, O_RDONLY | O_CLOEXEC);
 }
 
 void proc_add(int seat, pid_t pid, bool mine)
@@ -147,16 +183,21 @@ static bool ended(int seat, int ms)
 	return poll(&p, 1, ms) == 1;
 }
 
+/* What follows the name in /proc/PID/stat. */
+static const char *stat_of(int fd)
+{
+	static char line[512];
+	ssize_t n = pread(fd, line, sizeof line - 1, 0);
+	char *p;
+
+	line[n <= 0 ? 0 : n] = 0;
+	p = strrchr(line, ')');
+	return p ? p + 2 : "";
+}
+
 static char state_of(int seat)
 {
-	char line[512], *p;
-	ssize_t n = pread(workers[seat].statfd, line, sizeof line - 1, 0);
-
-	if (n <= 0)
-		return 0;
-	line[n] = 0;
-	p = strrchr(line, ')');
-	return p ? p[2] : 0;
+	return *stat_of(workers[seat].statfd);
 }
 
 static long syscall_of(int seat)
@@ -185,11 +226,68 @@ static bool asleep_in_call(int seat)
 }
 
 /* How often and how long it has run, as the scheduler counts. */
-static void runs_of(int seat, char runs[RUNS])
+static void runs_of(int fd, char runs[RUNS])
 {
-	ssize_t n = pread(workers[seat].runfd, runs, RUNS - 1, 0);
+	ssize_t n = pread(fd, runs, RUNS - 1, 0);
 
 	runs[n < 0 ? 0 : n] = 0;
+}
+
+static void list_threads(void)
+{
+	char path[64];
+	struct dirent *e;
+	DIR *d;
+
+	while (served.n) {
+		close(served.thread[--served.n].statfd);
+		close(served.thread[served.n].runfd);
+	}
+	snprintf(path, sizeof path, "/proc/%d/task", served.pid);
+	d = opendir(path);
+	while (d && (e = readdir(d)) && served.n < THREADS) {
+		if (*e->d_name == '.')
+			continue;
+		snprintf(path, sizeof path, "task/%.15s/stat", e->d_name);
+		served.thread[served.n].statfd = proc_open(served.pid, path);
+		snprintf(path, sizeof path, "task/%.15s/schedstat", e->d_name);
+		served.thread[served.n++].runfd = proc_open(served.pid, path);
+	}
+	if (!d || served.n == THREADS)
+		give_up("cannot list the daemon's threads");
+	closedir(d);
+}
+
+/* True when nobody there has anything to do; true too if nobody serves. */
+static bool daemon_rests(void)
+{
+	int i, n = 0;
+
+	if (!served.pid)
+		return true;
+	sscanf(stat_of(served.statfd), "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %d", &n);
+	if (n != served.n)
+		list_threads();
+	for (i = 0; i < served.n; i++) {
+		runs_of(served.thread[i].runfd, served.thread[i].runs);
+		if (*stat_of(served.thread[i].statfd) != 'S')
+			return false;
+	}
+	return true;
+}
+
+/* It has rested since. */
+static bool daemon_rested(void)
+{
+	char runs[RUNS];
+	int i;
+
+	for (i = 0; i < served.n; i++) {
+		runs_of(served.thread[i].runfd, runs);
+		if (strcmp(runs, served.thread[i].runs) || *stat_of(served.thread[i].statfd) != 'S')
+			return false;
+	}
+	return true;
 }
 
 static void nap(double seconds)
@@ -205,15 +303,15 @@ static bool looks_blocked(int seat)
 	if (!asleep_in_call(seat))
 		return false;
 	memcpy(before, runs, RUNS);
-	runs_of(seat, runs);
+	runs_of(workers[seat].runfd, runs);
 	if (workers[seat].state == BLOCKED && strcmp(before, runs) == 0)
 		return true;
 	nr = syscall_of(seat);
 	if (sysv_sleep(nr))
 		return true;
 	memcpy(before, runs, RUNS);
-	nap(nr == SYS_futex ? SHORT_LOOK : LONG_LOOK);
-	runs_of(seat, runs);
+	nap(nr == SYS_futex || (nr == SYS_ppoll && served.pid) ? SHORT_LOOK : LONG_LOOK);
+	runs_of(workers[seat].runfd, runs);
 	return asleep_in_call(seat) && strcmp(before, runs) == 0 && syscall_of(seat) == nr;
 }
 
@@ -259,7 +357,7 @@ bool proc_wait_call(int seat)
 	unsigned round;
 
 	for (round = 0; atomic_load(&seats[seat].phase) != DONE; round++) {
-		if (may && round > 100 && looks_blocked(seat))
+		if (may && round > 100 && daemon_rests() && looks_blocked(seat) && daemon_rested())
 			return false;
 		pause_between(round, since, seat);
 	}
@@ -298,7 +396,7 @@ void proc_wait_end(int seat, int *status)
 /* One look at all; true if each that was blocked still is. */
 static bool look_at_all(bool returned[SEATS], int *restless)
 {
-	bool quiet = true;
+	bool quiet = daemon_rests();
 	int i;
 
 	for (i = 0; i < SEATS; i++) {
@@ -309,7 +407,7 @@ static bool look_at_all(bool returned[SEATS], int *restless)
 		if (atomic_load(&seats[i].phase) == DONE)
 			returned[i] = true;
 	}
-	return quiet;
+	return quiet && daemon_rested();
 }
 
 int proc_settle(int woken[SEATS])

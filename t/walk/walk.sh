@@ -1,25 +1,28 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# Random walk: t/walk/walk.sh [-n] [STEPS]
+# Random walk: t/walk/walk.sh [-n | -d] [STEPS]
 # Runs the walk for STEPS steps (default 20000), 10000 to a seed, natively in a private namespace and under ipcrun at
-# the same time, and compares the traces. -n: natively both times, which shows that the walk itself leaves nothing to
-# chance. Prints TAP; at a difference the first differing step of both, the steps before it, and how to repeat it.
+# the same time, and compares the traces. -d: not under ipcrun, but with an ipcd of its own. -n: natively both times,
+# which shows that the walk itself leaves nothing to chance. Prints TAP; at a difference the first differing step of
+# both, the steps before it, and how to repeat it.
 #
 # Environment: T_SEED the first seed; IPCRUN (build/ipcrun); WALK the program (build/t/walk/walk, else it is compiled);
 # T_EFAULT=0 leaves out bad pointers; T_IDS=1 has workers change their effective uid, gid and groups, and objects their
 # owners (not in an embedded namespace, which has one user); T_KEEP a directory for the traces; T_CONTEXT the lines
 # shown before (12).
 
-both=
-if [ "$1" = -n ]; then
-	both=yes
-	shift
-fi
+route=ipcrun option=
+case $1 in
+-n) route=native option='-n ' ;;
+-d) route=daemon option='-d ' ;;
+esac
+[ -z "$option" ] || shift
 steps=${1:-20000}
 chunk=10000
 [ "$steps" -lt "$chunk" ] && chunk=$steps
 here=$(dirname "$0")
+top=$here/../..
 ipcrun=${IPCRUN:-build/ipcrun}
 walk=${WALK:-build/t/walk/walk}
 seed=${T_SEED:-$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')}
@@ -59,11 +62,11 @@ native() {
 }
 
 ours() {
-	if [ -n "$both" ]; then
-		native "$1"
-	else
-		timeout -k 5 "$limit" "$ipcrun" "$walk" "$seed" "$chunk" >"$1" 2>"$1.err"
-	fi
+	case $route in
+	native) native "$1" ;;
+	ipcrun) timeout -k 5 "$limit" "$ipcrun" "$walk" "$seed" "$chunk" >"$1" 2>"$1.err" ;;
+	daemon) IPCRUN=$ipcrun "$top/t/lib/daemon" timeout -k 5 "$limit" "$walk" "$seed" "$chunk" >"$1" 2>"$1.err" ;;
+	esac
 }
 
 # The lines of $1 from line $2 to the end of that step
@@ -83,15 +86,20 @@ explain() {
 		sed 's/^/#     /'
 	echo "#   natively:"
 	from_step "$dir/native" "$first"
-	echo "#   under ipcrun:"
+	echo "#   $where:"
 	from_step "$dir/ours" "$first"
 	grep -H -e '^GIVING UP' "$dir/native" "$dir/ours" | sed "s|^$dir/|#   |"
 	for err in native ours; do
 		[ -s "$dir/$err.err" ] && echo "#   stderr, $err:" && head -n 20 "$dir/$err.err" | sed 's/^/#     /'
 	done
-	echo "#   again: ${T_IDS:+T_IDS=$T_IDS }T_SEED=$seed $0 ${both:+-n }${step:-$chunk}"
+	echo "#   again: ${T_IDS:+T_IDS=$T_IDS }T_SEED=$seed $0 $option${step:-$chunk}"
 }
 
+case $route in
+native) where="natively again" ;;
+ipcrun) where="under ipcrun" ;;
+daemon) where="with a daemon" ;;
+esac
 number=0
 failed=0
 limit=$((60 + chunk / 50))
@@ -102,13 +110,13 @@ while [ "$steps" -gt 0 ]; do
 	status=$?
 	wait $!
 	native_status=$?
-	name="seed $seed: no difference in $chunk steps"
+	name="seed $seed: $where, no difference in $chunk steps${T_IDS:+, with ids that change}"
 	if [ $status = 0 ] && [ $native_status = 0 ] && cmp -s "$dir/native" "$dir/ours"; then
 		echo "ok $number - $name"
 	else
 		failed=1
 		echo "not ok $number - $name"
-		echo "#   exit status natively $native_status, under ipcrun $status" >&2
+		echo "#   exit status natively $native_status, $where $status" >&2
 		explain >&2
 		[ -n "$T_KEEP" ] && cp "$dir/native" "$dir/native.$seed" && cp "$dir/ours" "$dir/ours.$seed"
 	fi
