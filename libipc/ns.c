@@ -584,8 +584,7 @@ static void settle_memory_without_rows(struct ipc_ns *ns, bool keep)
 			ns->dir, kept);
 }
 
-/* Removed segments that somebody had attached: nobody has, any more. */
-static void drop_removed_segments(struct ipc_ns *ns)
+void drop_removed_segments(struct ipc_ns *ns, int who)
 {
 	struct row r;
 
@@ -593,9 +592,23 @@ static void drop_removed_segments(struct ipc_ns *ns)
 		if (registry_read_index(ns, KIND_SHM, i, &r))
 			continue;
 		left--;
-		if (ROW_STATE(r.v[R_STATE]) == ROW_DEST)
-			registry_remove(ns, 1, &r, false);
+		if (ROW_STATE(r.v[R_STATE]) == ROW_DEST && !r.v[R_NATTCH])
+			registry_remove(ns, who, &r, true);
 	}
+}
+
+/* Does a daemon's client go on from before? It comes back and says what it has attached. */
+static bool clients_left(struct ipc_ns *ns)
+{
+	for (uint32_t i = 1; i < slots_high(ns); i++) {
+		struct slot_row *r = &ns->slots->row[i];
+		uint64_t word = atomic_load(&r->word);
+
+		if (r->uid && (WORD_STATE(word) == SLOT_LIVE || WORD_STATE(word) == SLOT_NEWBORN) &&
+		    slot_life_slow(ns, TAG(i, WORD_GEN(word))) != LIFE_DEAD)
+			return true;
+	}
+	return false;
 }
 
 /* Make the registry from the store, under a name of its own; it is the namespace's when it is complete. */
@@ -612,7 +625,8 @@ static int make_registry(struct ipc_ns *ns)
 		return ns_fail(e, "%s/meta.sqlite is of a newer version; use the version of ipcd that made it", ns->dir);
 	if (e)
 		return *ns_error ? e : ns_fail(e, "cannot load %s/meta.sqlite: %s", ns->dir, strerror(-e));
-	drop_removed_segments(ns);
+	if (!clients_left(ns))
+		drop_removed_segments(ns, 1);
 	drop_rows_without_memory(ns);
 	settle_memory_without_rows(ns, store_is_new(ns->store));
 	return rename_in(ns, "registry.new", "registry");

@@ -48,7 +48,7 @@ struct attachment {
 	int prot;
 	int id;
 	uint32_t record; /* of the registry's attach pool */
-	uint32_t fork_record;
+	uint32_t fork_record, old_record; /* of the registry that this one was made in place of */
 };
 
 struct creds {
@@ -138,6 +138,8 @@ void cold_leave(struct ipc_ns *ns, struct cold *c);
 /* ns.c */
 int ns_open(const char *dir, int flags, struct ipc_ns **out); /* flags: IPC_OPEN_* */
 void ns_close(struct ipc_ns *ns);
+/* Those that nobody has attached, where the registry was lost. */
+void drop_removed_segments(struct ipc_ns *ns, int who);
 int ns_enter_slow(struct ipc_ns *ns);
 extern struct ipc_ns *ns_list;
 extern __thread char ns_error[600] __attribute__((tls_model("initial-exec")));

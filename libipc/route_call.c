@@ -164,7 +164,15 @@ int wire_attach(struct ipc_ns *ns, int id, int flags, struct wire_segment *s)
 
 int wire_detach(struct ipc_ns *ns, uint32_t record)
 {
-	struct wire_call c = { .op = WIRE_DETACH, .arg = { record } };
+	struct wire_call c = { .op = WIRE_DETACH, .arg = { record, (int64_t)ns->table } };
+	int e = (int)wire_request(ns, &c);
 
-	return (int)wire_request(ns, &c);
+	/* The number was of a registry that is gone: it has another one since. */
+	for (uint32_t i = 0; e == -ESTALE && i < ns->att_count; i++)
+		if (ns->att[i].addr && ns->att[i].old_record == record) {
+			c.arg[0] = ns->att[i].record;
+			c.arg[1] = (int64_t)ns->table;
+			e = ns->att[i].record ? (int)wire_request(ns, &c) : 0;
+		}
+	return e;
 }

@@ -56,6 +56,7 @@ struct wire {
 	void *lock, *fork_lock; /* mappings that keep a slot's lock */
 	struct marks marks;
 	struct link *links;
+	_Atomic uint32_t links_high, links_free; /* ever used; perhaps free */
 };
 
 struct sleeper {
@@ -240,6 +241,8 @@ static int collect(const struct link *l, struct wire_call *c, uint64_t number, l
 	struct msghdr m = { .msg_iov = io, .msg_iovlen = 2, .msg_control = control, .msg_controllen = sizeof control };
 	long n = raw_call(SYS_recvmsg, l->fd, (long)&m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, 0, 0, 0);
 
+	if (n == -ECONNRESET) /* said once, when something of ours was not read any more: the reply may be there */
+		n = raw_call(SYS_recvmsg, l->fd, (long)&m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, 0, 0, 0);
 	if (n == -EAGAIN || n == -EINTR || n == -EFAULT)
 		return n == -EFAULT ? -EFAULT : -EAGAIN;
 	if (n < (long)sizeof r || r.magic != WIRE_MAGIC)
@@ -340,24 +343,53 @@ static int exchange(const struct link *l, struct wire_call *c, uint64_t number, 
 	return e;
 }
 
+/*
+ * The registry that the daemon has; in place of the one that it had, if that one was lost meanwhile: threads that are
+ * reading it go on in the new one, and nothing that was granted by the old one is kept.
+ */
+static int map_registry(struct ipc_ns *ns, int fd)
+{
+	struct wire *w = ns->wire;
+	void *reg = ns->reg.head;
+	struct stat st;
+
+	if (fstat(fd, &st) || st.st_size < (off_t)REG_LENGTH)
+		return -EPROTO;
+	if (!reg)
+		reg = file_map(REG_LENGTH, PROT_READ, MAP_SHARED, fd);
+	else if (st.st_ino != ns->table &&
+		 raw_call(SYS_mmap, (long)reg, REG_LENGTH, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) != (long)reg)
+		return -ENOMEM;
+	if (!reg)
+		return -ENOMEM;
+	ns->reg = (struct area){ .head = reg, .length = REG_LENGTH, .who_at = REG_WHO_AT, .readonly = true };
+	for (int kind = KIND_SEM; kind <= KIND_MSG && ns->table && st.st_ino != ns->table; kind++)
+		for (uint32_t i = 0; i < IPCMNI; i++)
+			if (atomic_load(&ns->obj[kind][i].seen))
+				atomic_store(&ns->obj[kind][i].seen, 0);
+	ns->table = st.st_ino;
+	snprintf(w->abstract, sizeof w->abstract, WIRE_ABSTRACT, (unsigned long long)st.st_dev,
+		 (unsigned long long)st.st_ino);
+	return 0;
+}
+
 static int map_tables(struct ipc_ns *ns, struct wire_call *c)
 {
 	struct wire *w = ns->wire;
-	void *reg, *slots, *lock, *marks;
-	struct stat st;
+	void *slots, *lock, *marks;
+	int e;
 
-	if (c->fds != 4 || fstat(c->fd[0], &st))
+	if (c->fds != 4)
 		return -EPROTO;
 	w->uid = (uid_t)c->value[2];
-	snprintf(w->abstract, sizeof w->abstract, WIRE_ABSTRACT, (unsigned long long)st.st_dev,
-		 (unsigned long long)st.st_ino);
-	reg = ns->reg.head ? ns->reg.head : file_map(REG_LENGTH, PROT_READ, MAP_SHARED, c->fd[0]);
+	e = map_registry(ns, c->fd[0]);
+	if (e)
+		return e;
 	slots = ns->slots ? (void *)ns->slots : file_map(sizeof(struct slots), PROT_READ, MAP_SHARED, c->fd[1]);
 	lock = file_map(PAGE, PROT_READ, MAP_SHARED, c->fd[2]);
 	marks = file_map(MARKS_LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, c->fd[3]);
-	if (!reg || !slots || !lock || !marks)
+	if (!slots || !lock || !marks)
 		return -ENOMEM;
-	ns->reg = (struct area){ .head = reg, .length = REG_LENGTH, .who_at = REG_WHO_AT, .readonly = true };
 	ns->slots = slots;
 	w->lock = lock;
 	madvise(lock, PAGE, MADV_DONTFORK);
@@ -374,10 +406,63 @@ static int check_tables(struct ipc_ns *ns)
 	return 0;
 }
 
+/* What is attached counts in the new registry too. */
+static int declare_again(struct ipc_ns *ns, struct link *l, const sigset_t *mask)
+{
+	uint32_t n = 0, done = 0, i = 0, *records;
+	int *ids = malloc((ns->att_count + 1) * (sizeof *ids + sizeof *records)), e = 0;
+	long result = 0;
+
+	if (!ids)
+		return -ENOMEM;
+	records = (uint32_t *)(ids + ns->att_count + 1);
+	for (i = 0; i < ns->att_count; i++)
+		if (ns->att[i].addr)
+			ids[n++] = ns->att[i].id;
+	do {
+		uint32_t some = n - done < WIRE_INLINE / 4 ? n - done : WIRE_INLINE / 4;
+		struct wire_call c = { .op = WIRE_ATTACHED, .arg = { 0, done ? WIRE_AGAIN_MORE : WIRE_AGAIN, done + some == n }, .out = ids + done,
+				       .out_size = some * 4, .in = records + done, .in_room = some * 4 };
+
+		e = exchange(l, &c, next_number(l), false, mask, &result);
+		done += some;
+	} while (!e && result >= 0 && done < n);
+	if (!e && result < 0)
+		e = (int)result;
+	for (i = n = 0; !e && i < ns->att_count; i++) {
+		ns->att[i].old_record = ns->att[i].addr ? ns->att[i].record : 0;
+		if (ns->att[i].addr)
+			ns->att[i].record = records[n++];
+	}
+	free(ids);
+	return e;
+}
+
+/* The daemon has another registry than we have: this one was lost, and that one made from the database. */
+static int renew(struct ipc_ns *ns, struct link *l, int fd, const sigset_t *mask)
+{
+	ino_t old = ns->table;
+	struct stat st;
+	int e = 0;
+
+	pthread_mutex_lock(ns->cold);
+	if (fstat(fd, &st))
+		e = -EPROTO;
+	else if (st.st_ino != ns->table) { /* no other thread has done it */
+		e = map_registry(ns, fd);
+		if (!e)
+			e = declare_again(ns, l, mask);
+		if (e)
+			ns->table = old; /* whoever comes next does it again */
+	}
+	pthread_mutex_unlock(ns->cold);
+	return e;
+}
+
 /* Make the connection and say who we are; the first time, get a slot. */
 static int introduce(struct ipc_ns *ns, struct link *l, uint32_t who, const sigset_t *mask)
 {
-	struct wire_call c = { .op = WIRE_HELLO, .arg = { ns->tag, who } };
+	struct wire_call c = { .op = WIRE_HELLO, .arg = { ns->tag, who, (int64_t)ns->table } };
 	long result = 0;
 	int e = dial(ns->wire, l);
 
@@ -394,6 +479,8 @@ static int introduce(struct ipc_ns *ns, struct link *l, uint32_t who, const sigs
 			atomic_store(&ns->slot, SLOT_OF(ns->tag));
 			slot_mark(&ns->wire->marks.mark[SLOT_OF(ns->tag)].mutex);
 		}
+	} else if (!e && c.fds == 1) {
+		e = renew(ns, l, c.fd[0], mask);
 	}
 	close_descriptors(&c);
 	if (e) {
@@ -473,11 +560,13 @@ static void end_sleep(struct frame *f)
 	struct sleeper *s = (struct sleeper *)((char *)f - offsetof(struct sleeper, frame));
 	struct wire_call cancel = { .op = WIRE_CANCEL, .arg = { (int64_t)s->number } };
 	time_t since = seconds();
+	sigset_t mask;
 	struct cold c;
 	long result = -EINTR;
 	int e;
 
 	ns_quiet(&c);
+	unhandled(&mask, &c.mask); /* no handler comes in here, which would take this frame's reply */
 	do {
 		struct wire_request r = { .magic = WIRE_MAGIC, .version = WIRE_VERSION, .op = WIRE_CANCEL,
 					  .number = s->number, .arg = { (int64_t)s->number } };
@@ -485,15 +574,15 @@ static void end_sleep(struct frame *f)
 		e = ours(s->link) ? transmit(s->link, &r, &cancel) : -EPIPE;
 		while (!e && (e = collect(s->link, s->call, s->number, &result)) == -EAGAIN) {
 			e = 0;
-			poll_reply(s->link, &c.mask);
+			poll_reply(s->link, &mask);
 		}
 		if (e) { /* the daemon has gone: the next one knows the request, or never heard of it */
 			hang_up(s->link);
-			e = connected(s->frame.ns, s->link, s->frame.who, &c.mask);
+			e = connected(s->frame.ns, s->link, s->frame.who, &mask);
 			if (!e && !say(s, true))
 				e = -EAGAIN;
 		}
-	} while (e && patient(s->frame.ns->wire, since, e, &c.mask));
+	} while (e && patient(s->frame.ns->wire, since, e, &mask));
 	f->result = e ? -EINTR : (int)result;
 	atomic_store(&f->settled, true);
 	ns_loud(&c);
@@ -554,21 +643,25 @@ static long request_that_sleeps(struct ipc_ns *ns, struct link *l, uint32_t who,
 	time_t since = seconds();
 	bool repeated = c->number;
 	long result = -EINTR;
+	sigset_t mask;
 	int e;
 
+	unhandled(&mask, &cold->mask);
 	do {
-		e = connected(ns, l, who, &cold->mask);
+		e = connected(ns, l, who, &mask);
 		if (!e) {
-			ipc_frame = &s.frame;
+			ipc_frame = &s.frame; /* from now on, also while there is no daemon, it is to be ended */
 			e = sleep_until_reply(&s, repeated, &result);
-			ipc_frame = NULL;
 			if (!e || e == -EFAULT)
-				return e ? e : result;
+				break;
 			hang_up(l);
 			repeated = true;
 		}
-	} while (patient(ns->wire, since, e, &cold->mask));
-	return complain(ns->wire, e);
+	} while (patient(ns->wire, since, e, &cold->mask) && !atomic_load(&s.frame.settled));
+	ipc_frame = NULL;
+	if (atomic_load(&s.frame.settled))
+		return s.frame.result;
+	return e == -EFAULT ? e : e ? complain(ns->wire, e) : result;
 }
 
 uint64_t wire_number(struct ipc_ns *ns)
@@ -625,16 +718,23 @@ int wire_enter(struct ipc_ns *ns, uint32_t *link)
 	struct wire *w = ns->wire;
 	time_t since = seconds();
 	sigset_t none;
+	bool found = false;
 	struct link *l;
 	int e, unused;
 
-	for (*link = 0; *link < WHO_MAX; ++*link) {
+	*link = atomic_load(&w->links_free) % WHO_MAX;
+	for (uint32_t tries = 0; tries < WHO_MAX; tries++, *link = (*link + 1) % WHO_MAX) {
 		unused = 0;
-		if (atomic_compare_exchange_strong(&w->links[*link].used, &unused, 1))
+		found = atomic_compare_exchange_strong(&w->links[*link].used, &unused, 1);
+		if (found)
 			break;
 	}
-	if (*link == WHO_MAX)
+	if (!found)
 		return -ENOMEM;
+	atomic_store(&w->links_free, *link + 1);
+	for (uint32_t high = atomic_load(&w->links_high); high <= *link;)
+		if (atomic_compare_exchange_strong(&w->links_high, &high, *link + 1))
+			break;
 	l = &w->links[*link];
 	l->fd = -1;
 	l->number = 0;
@@ -660,6 +760,8 @@ void wire_thread_leaves(struct ipc_ns *ns, uint32_t link)
 	tell(ns, WIRE_BYE, 0, 0);
 	hang_up(l);
 	atomic_store(&l->used, 0);
+	if (link < atomic_load(&ns->wire->links_free))
+		atomic_store(&ns->wire->links_free, link);
 }
 
 int wire_attached(struct ipc_ns *ns, uint32_t tag, const int *ids, uint32_t *records, uint32_t n)
@@ -730,10 +832,13 @@ void wire_fork_named(struct ipc_ns *ns, uint32_t tag, pid_t child)
 /* No connection is the child's. */
 static void drop_links(struct wire *w)
 {
-	for (uint32_t i = 0; i < WHO_MAX && atomic_load(&w->links[i].used); i++) {
-		hang_up(&w->links[i]);
-		atomic_store(&w->links[i].used, 0);
-	}
+	for (uint32_t i = 0; i < atomic_load(&w->links_high); i++)
+		if (atomic_load(&w->links[i].used)) {
+			hang_up(&w->links[i]);
+			atomic_store(&w->links[i].used, 0);
+		}
+	atomic_store(&w->links_high, 0);
+	atomic_store(&w->links_free, 0);
 }
 
 void wire_fork_child(struct ipc_ns *ns)

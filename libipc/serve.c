@@ -436,6 +436,27 @@ static void unmap_retired(struct ipc_server *s)
 	pthread_rwlock_unlock(&s->areas);
 }
 
+/*
+ * Removed segments that nobody has attached are left where the registry was lost: once all that were there have said
+ * what they have, they go.
+ */
+static void drop_orphans(struct ipc_server *s, int who)
+{
+	bool due;
+	struct cold c;
+
+	pthread_mutex_lock(&s->lock);
+	due = s->orphans && !s->awaited;
+	if (due)
+		s->orphans = false;
+	pthread_mutex_unlock(&s->lock);
+	if (!due)
+		return;
+	cold_enter(s->ns, &c);
+	drop_removed_segments(s->ns, who);
+	cold_leave(s->ns, &c);
+}
+
 static void tick(struct ipc_server *s)
 {
 	uint64_t n;
@@ -453,6 +474,8 @@ static void tick(struct ipc_server *s)
 			cold_leave(s->ns, &c);
 		}
 	}
+	if (who > 0)
+		drop_orphans(s, who);
 	park_tick(s, true);
 	close_silent(s);
 }

@@ -32,6 +32,7 @@ struct client {
 	struct ipc_ns *view;
 	_Atomic uint32_t refs;
 	_Atomic uint32_t running; /* requests */
+	bool awaited; /* it was there before this daemon, and has not said yet what it has attached; server.lock */
 };
 
 /* A thread of one. */
@@ -97,6 +98,8 @@ struct ipc_server {
 	struct timespec alarm; /* what alarm_fd is set to; 0: nothing */
 	pthread_rwlock_t areas; /* for reading: somebody may be using an area that is retired */
 	struct retired *retired; /* lock */
+	uint32_t awaited;        /* clients; server.lock */
+	bool orphans;            /* there may be removed segments that nobody has attached */
 	uint64_t tidied;         /* the registry's op when that was done last */
 	struct opener opener;
 	_Atomic bool stopping;
@@ -134,6 +137,8 @@ bool client_begins(struct client *c);
 void client_ends(struct ipc_server *s, struct client *c);
 void client_gone(struct ipc_server *s, struct client *c);
 void client_put(struct ipc_server *s, struct client *c);
+/* All that it has attached is counted. */
+void client_declared(struct ipc_server *s, struct client *c);
 void clients_load(struct ipc_server *s);
 void clients_free(struct ipc_server *s);
 

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -411,6 +412,23 @@ static struct ipc_ns *own_or_childs(struct call *k, uint32_t tag)
 	return child;
 }
 
+/* Is the segment mapped there? What the kernel says; nothing, if it does not tell us. */
+static bool has_mapped(pid_t pid, uint32_t file)
+{
+	char path[40], name[24], line[512];
+	bool found = false;
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
+	object_name(name, KIND_SHM, (int)file);
+	f = fopen(path, "re");
+	while (f && !found && fgets(line, sizeof line, f))
+		found = strstr(line, name);
+	if (f)
+		fclose(f);
+	return found;
+}
+
 static bool may_say_attached(struct call *k, struct ipc_ns *to, int id)
 {
 	struct ipc_ns *v = view_of(k);
@@ -422,21 +440,65 @@ static bool may_say_attached(struct call *k, struct ipc_ns *to, int id)
 	if (has_attached(v, v->tag, id) || has_attached(v, to->tag, id))
 		return true;
 	p = row_perm(&r);
-	return !perm_check(&p, 0444); /* the child of a bare clone, whose parent's slot is not known */
+	/* the child of a bare clone, whose parent's slot is not known; or after the registry was lost */
+	return !perm_check(&p, 0444) || has_mapped(v->pid, r.v[R_FILE]);
+}
+
+/* What the kernel said of a process that now says it itself; its records, to be dropped. */
+static uint32_t *counted_before(struct ipc_ns *ns, uint32_t tag, uint32_t *n)
+{
+	uint32_t room = 64, *list = malloc(room * sizeof *list);
+	uint32_t record = area_value(&ns->reg, att_head(SLOT_OF(tag)));
+
+	for (*n = 0; list && record && record <= att_high(&ns->reg) && *n < ATT_MAX; (*n)++) {
+		uint32_t *more = *n == room ? realloc(list, (size_t)(room *= 2) * sizeof *list) : list;
+
+		if (!more)
+			break;
+		list = more;
+		list[*n] = record;
+		record = area_value(&ns->reg, att_cell(record - 1, A_NEXT));
+	}
+	return list;
+}
+
+static long attached_again(struct call *k, uint32_t *records, uint32_t n)
+{
+	struct ipc_ns *v = view_of(k);
+	int who = (int)k->conn->who, id;
+	uint32_t old_n = 0, *old = ARG(1) == WIRE_AGAIN ? counted_before(v, v->tag, &old_n) : NULL;
+	struct cold c;
+
+	for (uint32_t i = 0; i < n; i++) {
+		memcpy(&id, k->payload + 4 * i, 4);
+		if (!may_say_attached(k, v, id) || attach_add(v, who, v->tag, id, v->pid, &records[i]))
+			records[i] = 0;
+	}
+	cold_enter(v, &c);
+	for (uint32_t i = 0; old && i < old_n; i++)
+		attach_drop(v, who, v->tag, old[i], v->pid);
+	cold_leave(v, &c);
+	free(old);
+	if (ARG(2))
+		client_declared(k->server, k->conn->client);
+	return 0;
 }
 
 static long perform_attached(struct call *k)
 {
 	uint32_t n = k->size / 4, *records;
 	struct ipc_ns *to = own_or_childs(k, (uint32_t)ARG(0));
-	int e = 0, id;
+	long e = 0;
+	int id;
 
-	if (!to || k->size % 4 || !n)
+	if (!to || k->size % 4 || (!n && !ARG(1)))
 		return -EPROTO;
 	records = room(k, k->size);
 	if (!records)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < n && !e; i++) {
+	if (ARG(1))
+		e = attached_again(k, records, n);
+	for (uint32_t i = 0; i < n && !e && !ARG(1); i++) {
 		memcpy(&id, k->payload + 4 * i, 4);
 		e = may_say_attached(k, to, id) ?
 			    attach_add(to, (int)k->conn->who, to->tag, id, view_of(k)->pid, &records[i]) : -EACCES;
@@ -453,6 +515,8 @@ static long perform_detach(struct call *k)
 
 	if (ARG(0) < 1 || ARG(0) > ATT_MAX)
 		return -EPROTO;
+	if ((ino_t)ARG(1) != k->server->ns->table)
+		return -ESTALE;
 	cold_enter(v, &c);
 	attach_drop(v, (int)k->conn->who, v->tag, (uint32_t)ARG(0), v->pid); /* if it is one of this slot's */
 	cold_leave(v, &c);

@@ -259,6 +259,10 @@ static void enlist(struct ipc_server *s, struct client *c)
 	pthread_mutex_lock(&s->lock);
 	old = s->client[SLOT_OF(c->tag)];
 	s->client[SLOT_OF(c->tag)] = c;
+	if (old) {
+		s->awaited -= old->awaited;
+		old->awaited = false;
+	}
 	pthread_mutex_unlock(&s->lock);
 	if (old)
 		client_put(s, old);
@@ -367,6 +371,8 @@ void client_gone(struct ipc_server *s, struct client *c)
 	mine = s->client[SLOT_OF(c->tag)] == c;
 	if (mine)
 		s->client[SLOT_OF(c->tag)] = NULL;
+	s->awaited -= c->awaited;
+	c->awaited = false;
 	pthread_mutex_unlock(&s->lock);
 	if (mine)
 		client_put(s, c);
@@ -540,6 +546,14 @@ int client_hello(struct call *k)
 	}
 	if (e)
 		return e;
+	if (tag && (ino_t)k->request.arg[2] != k->server->ns->table)
+		e = give(k, file_open(k->server->ns, "registry", O_RDONLY)); /* and then it says what it has attached */
+	else
+		client_declared(k->server, c);
+	if (e) {
+		client_put(k->server, c);
+		return e;
+	}
 	e = number_of(k, c, who);
 	k->reply.value[0] = c->tag;
 	k->reply.value[1] = k->server->ns->slots->row[SLOT_OF(c->tag)].uid - 1;
@@ -623,9 +637,54 @@ void client_named(struct call *k)
 
 /* ---- after a restart ---- */
 
+void client_declared(struct ipc_server *s, struct client *c)
+{
+	pthread_mutex_lock(&s->lock);
+	s->awaited -= c->awaited;
+	c->awaited = false;
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* The segment whose memory the file is, or -1. */
+static int segment_of(struct ipc_ns *ns, uint32_t file)
+{
+	struct row r;
+
+	for (uint32_t i = 0; i < rows_high(&ns->reg, KIND_SHM); i++)
+		if (!registry_read_index(ns, KIND_SHM, i, &r) && r.v[R_FILE] == file)
+			return row_id(&r);
+	return -1;
+}
+
+/*
+ * The registry was lost, and with it who has what attached. What the kernel says of a process counts until it comes
+ * back and says itself; where the kernel tells us nothing, from then on.
+ */
+static void count_mapped(struct ipc_ns *ns, int who, struct client *c)
+{
+	char path[40], line[800], prefix[sizeof ns->dir + 8];
+	size_t length;
+	FILE *f;
+
+	length = (size_t)snprintf(prefix, sizeof prefix, "%s/shm-", ns->dir);
+	snprintf(path, sizeof path, "/proc/%d/maps", (int)c->view->pid);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof line, f)) {
+		char *name = strstr(line, prefix);
+		int id = name ? segment_of(ns, (uint32_t)strtoul(name + length, NULL, 16)) : -1;
+		uint32_t record;
+
+		if (id >= 0)
+			attach_add(c->view, who, c->tag, id, c->view->pid, &record);
+	}
+	if (f)
+		fclose(f);
+}
+
 void clients_load(struct ipc_server *s)
 {
 	struct ipc_ns *ns = s->ns;
+	bool lost = !att_high(&ns->reg);
 	int who = ns_enter(ns);
 	uint32_t there = 0;
 
@@ -643,9 +702,16 @@ void clients_load(struct ipc_server *s)
 			continue;
 		if (WORD_STATE(word) == SLOT_LIVE && watch_process(s, c, WORD_PID(word)) && who > 0)
 			slot_reap(ns, who, c->tag);
+		else if (WORD_STATE(word) == SLOT_LIVE && lost && who > 0)
+			count_mapped(ns, who, c);
+		pthread_mutex_lock(&s->lock);
+		c->awaited = s->client[i] == c;
+		s->awaited += c->awaited;
+		pthread_mutex_unlock(&s->lock);
 		client_put(s, c);
 		there++;
 	}
+	s->orphans = true;
 	if (there)
 		serve_log(s, LOG_INFO, "%u processes go on from before", there);
 }

@@ -24,11 +24,14 @@
 #define WIRE_INLINE 65536u      /* payload of a datagram */
 #define WIRE_LARGE (33u << 20)  /* payload of a memory file */
 #define WIRE_ARGS 6
+#define WIRE_AGAIN 1 /* in WIRE_ATTACHED */
+#define WIRE_AGAIN_MORE 2
 #define WIRE_VALUES 4
 
 /* Arguments in order, payload in parentheses -> values, (payload), [descriptors]. Results as the call's, or -errno. */
 enum wire_op {
-	WIRE_HELLO = 1, /* tag or 0, who or 0 -> tag, marks' uid, daemon's uid [with tag 0: registry, slots, lock, marks]; result who */
+	WIRE_HELLO = 1, /* tag or 0, who or 0, registry's inode or 0, tid -> tag, marks' uid, daemon's uid [with tag 0:
+			 * registry, slots, lock, marks; else, if it is another one: registry]; result who */
 	WIRE_GET,       /* kind, key, size, flags; result id */
 	WIRE_OPEN,      /* kind, id -> [control area] */
 	WIRE_SEMOP,     /* id, sops, deadline or 0: seconds, nanoseconds (sops) */
@@ -38,8 +41,9 @@ enum wire_op {
 	WIRE_MSGSND,    /* id, type, flags (text) */
 	WIRE_MSGRCV,    /* id, size, type, flags -> type (text); result size */
 	WIRE_ATTACH,    /* id, flags -> size, mode, record [segment] */
-	WIRE_ATTACHED,  /* tag or 0 (ids) -> (records): attached without a call, by a fork, or in pieces */
-	WIRE_DETACH,    /* record */
+	WIRE_ATTACHED,  /* tag or 0, again, last (ids) -> (records): attached without a call, by a fork, or in pieces;
+			 * again: in a registry that was lost, and some ids may be gone: record 0 */
+	WIRE_DETACH,    /* record, registry's inode */
 	WIRE_FORK,      /* -> tag [lock]: a slot for a child that is to be made */
 	WIRE_NAMED,     /* tag, pid of the child that was made, or 0: none was; not answered */
 	WIRE_UNDO,      /* apply this process's undo now */
