@@ -30,6 +30,20 @@ _ipcd_directories() {
 	mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 }
 
+_ipcd_sockets() {
+	compopt -o filenames 2>/dev/null
+	mapfile -t COMPREPLY < <(compgen -f -- "${cur#=}")
+}
+
+# The line's words of --daemon=SOCKET, from number $1 on: it may be one word or three (COMP_WORDBREAKS).
+_ipcd_daemon_words() {
+	if [[ ${COMP_WORDS[$1]} == --daemon && ${COMP_WORDS[$1 + 1]-} == = ]]; then
+		echo 3
+	else
+		echo 1
+	fi
+}
+
 # ---- ipcrun ----
 
 _ipcrun() {
@@ -39,6 +53,7 @@ _ipcrun() {
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
 		-n | -d) ((++i)) ;;
+		--daemon) ((i += $(_ipcd_daemon_words "$i") - 1)) ;;
 		--) ((++i)); break ;;
 		-?*) ;;
 		*) break ;;
@@ -46,12 +61,13 @@ _ipcrun() {
 	done
 	if ((i > COMP_CWORD)); then	# the value of an option
 		case ${COMP_WORDS[COMP_CWORD - 1]} in
+		= | --daemon) _ipcd_sockets; return ;;
 		-n) _ipcd_words "$(_ipcd_namespaces | grep -v '^private-\|^anon-')"; return ;;
 		-d) _ipcd_directories; return ;;
 		esac
 	fi
 	if ((i == COMP_CWORD)) && [[ $cur == -* && ${COMP_WORDS[i - 1]} != -- ]]; then
-		_ipcd_words "-n -d -- --help --version"
+		_ipcd_words "-n -d --daemon -- --help --version"
 	elif declare -F _comp_command_offset >/dev/null; then
 		_comp_command_offset "$i"
 	elif declare -F _command_offset >/dev/null; then
@@ -113,6 +129,13 @@ _ipcctl() {
 				where=("${COMP_WORDS[i]}" "${COMP_WORDS[i + 1]/#\~/$HOME}")
 			((++i))
 			;;
+		--daemon*)
+			[ -n "$command" ] || where=("${COMP_WORDS[i]}")
+			if [ "$(_ipcd_daemon_words "$i")" = 3 ]; then
+				where=("--daemon=${COMP_WORDS[i + 2]/#\~/$HOME}")
+				((i += 2))
+			fi
+			;;
 		shm | sem | msg) kind=${COMP_WORDS[i]} ;;
 		[a-z]*) [ -n "$command" ] || command=${COMP_WORDS[i]} ;;
 		esac
@@ -120,9 +143,17 @@ _ipcctl() {
 	case $command:$before in
 	:-n) _ipcd_words "$(_ipcd_namespaces)" ;;
 	:-d) _ipcd_directories ;;
+	:=) _ipcd_sockets ;;
+	:--daemon)
+		if [[ $cur == =* ]]; then
+			_ipcd_sockets
+		else
+			_ipcd_words "$(_ipcctl_help)"
+		fi
+		;;
 	:*)
 		if [[ $cur == -* ]]; then
-			_ipcd_words "-n -d --help --version"
+			_ipcd_words "-n -d --daemon --help --version"
 		else
 			_ipcd_words "$(_ipcctl_help)"
 		fi

@@ -13,6 +13,7 @@
 
 #include "ctl.h"
 
+void (*ctl_leaving)(void);
 const char *const kind_name[KINDS] = { "shm", "sem", "msg" };
 
 __attribute__((format(printf, 1, 0))) static void complain(const char *fmt, va_list ap)
@@ -36,6 +37,8 @@ void ctl_die(int status, const char *fmt, ...)
 {
 	va_list ap;
 
+	if (ctl_leaving)
+		ctl_leaving();
 	va_start(ap, fmt);
 	complain(fmt, ap);
 	va_end(ap);

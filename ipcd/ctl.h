@@ -20,10 +20,14 @@
 struct ctl {
 	ipc_ns *ns;
 	int who;
+	bool daemon; /* it is a daemon's, and not a directory */
 };
 
 __attribute__((format(printf, 1, 2))) void ctl_say(const char *fmt, ...); /* one line on stderr */
 __attribute__((format(printf, 2, 3))) _Noreturn void ctl_die(int status, const char *fmt, ...);
+
+/* What is to be done before a line that ends the tool: top's screen is put back. */
+extern void (*ctl_leaving)(void);
 
 extern const char *const kind_name[KINDS];
 /* "shm", "sem", "msg"; -1 for anything else. */
@@ -50,6 +54,7 @@ struct object {
 	struct row row;
 	int id;
 	bool damaged;
+	bool hidden; /* a daemon's, and not for this user to read: who waits and whose undo is pending is not known */
 	struct sem_times sem;
 	struct msg_stat msg;
 	uint32_t changed; /* ctime */
@@ -95,7 +100,7 @@ void json_text(const char *key, const char *value);
 void json_line(void); /* the document has ended */
 size_t utf8_length(const char *s); /* bytes of the character at s; 0 if they are none */
 
-/* ctl_log.c: what was removed, by whom and why, is a line in the namespace's log */
+/* ctl_log.c: what was removed, by whom and why, is a line in the namespace's log, or of a daemon's in the system's */
 void log_removal(struct ctl *c, const struct row *r, const char *why);
 void log_destroyed(const char *dir);
 

@@ -37,17 +37,22 @@ static bool is_here(uint32_t pid)
 /* Who attached, operated, sent or received last: is one of them there? */
 static bool user_here(struct ctl *c, const struct object *o)
 {
-	struct obj *obj;
+	struct inspect_counts counts[INSPECT_COUNTS_ROOM];
+	uint32_t at = 0;
+	int n;
 
 	if (o->row.kind == KIND_SHM)
 		return is_here(o->row.v[R_LPID]);
 	if (o->row.kind == KIND_MSG)
 		return is_here(o->msg.lspid) || is_here(o->msg.lrpid);
-	if (object_open(c->ns, KIND_SEM, o->id, c->who, &obj))
-		return true;
-	for (uint32_t i = 0; i < o->row.v[R_SIZE]; i++)
-		if (is_here((uint32_t)sem_set_query(c->ns, c->who, obj, i, GETPID)))
+	for (; at < o->row.v[R_SIZE]; at += (uint32_t)n) {
+		n = inspect_counts(c->ns, c->who, o->id, at, counts, INSPECT_COUNTS_ROOM);
+		if (n <= 0)
 			return true;
+		for (int i = 0; i < n; i++)
+			if (is_here((uint32_t)counts[i].pid))
+				return true;
+	}
 	return false;
 }
 
@@ -99,6 +104,8 @@ static const char *in_use(struct ctl *c, const struct object *o)
 {
 	if (o->damaged)
 		return "it is damaged";
+	if (o->hidden)
+		return "it is not yours to read";
 	if (o->row.v[R_NATTCH])
 		return "it is attached";
 	if (o->waiting)

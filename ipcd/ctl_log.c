@@ -2,10 +2,11 @@
 /*
  * What ipcctl has removed: a line in the file `log` of the namespace, written with one write(2). The file lies in
  * memory as the namespace does, so at LOG_MAX it becomes log.old, and the one before is gone; who renames holds its
- * lock.
+ * lock. A daemon's directory is the daemon's: what was removed there the system's log has.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/shm.h>
@@ -81,11 +82,29 @@ static void object_text(const struct row *r, char *out, size_t size)
 		snprintf(out + at, size - (size_t)at, "queue");
 }
 
+__attribute__((format(printf, 1, 2))) static void to_system(const char *fmt, ...)
+{
+	va_list ap;
+
+	openlog("ipcctl", LOG_PID, LOG_USER);
+	va_start(ap, fmt);
+	vsyslog(LOG_NOTICE, fmt, ap);
+	va_end(ap);
+	closelog();
+}
+
 void log_removal(struct ctl *c, const struct row *r, const char *why)
 {
 	char when[40], who[200], what[200], line[800];
-	int n, fd = open_log(c);
+	int n, fd;
 
+	if (c->daemon) {
+		who_text(who, sizeof who);
+		object_text(r, what, sizeof what);
+		to_system("removed %s, at the daemon %s: by %s: %s", what, ipc_directory(c->ns), who, why);
+		return;
+	}
+	fd = open_log(c);
 	if (fd >= 0) {
 		rotate(c, fd);
 		close(fd);
@@ -108,8 +127,6 @@ void log_destroyed(const char *dir)
 	char who[200];
 
 	who_text(who, sizeof who);
-	openlog("ipcctl", LOG_PID, LOG_USER);
-	syslog(LOG_NOTICE, "removed the namespace %s: by %s", dir, who);
-	closelog();
+	to_system("removed the namespace %s: by %s", dir, who);
 	ctl_say("removed the namespace %s: by %s", dir, who);
 }

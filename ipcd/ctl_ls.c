@@ -29,6 +29,15 @@ static const char *status(const struct row *r)
 	return gone && locked ? "removed,locked" : gone ? "removed" : locked ? "locked" : "-";
 }
 
+/* A number that is not for this user to see is a question mark. */
+static void add_known(struct table *t, const struct object *o, int value)
+{
+	if (o->hidden)
+		table_add(t, "?");
+	else
+		table_add(t, "%d", value);
+}
+
 static int add_row(struct ctl *c, const struct object *o, void *arg)
 {
 	const struct row *r = &o->row;
@@ -49,13 +58,13 @@ static int add_row(struct ctl *c, const struct object *o, void *arg)
 		table_add(t, "%s", status(r));
 	} else if (r->kind == KIND_SEM) {
 		table_add(t, "%u", r->v[R_SIZE]);
-		table_add(t, "%d", o->waiting);
-		table_add(t, "%d", o->undo);
+		add_known(t, o, o->waiting);
+		add_known(t, o, o->undo);
 	} else {
 		table_add(t, "%u", o->msg.qnum);
 		table_add(t, "%u", o->msg.cbytes);
 		table_add(t, "%u", r->v[R_SIZE]);
-		table_add(t, "%d", o->waiting);
+		add_known(t, o, o->waiting);
 	}
 	table_end_row(t);
 	return 0;

@@ -11,7 +11,7 @@
 
 struct sums {
 	uint64_t objects[KINDS], waiting[KINDS], longest[KINDS];
-	uint64_t shm_bytes, attachments, removed, semaphores, undo, messages, message_bytes, damaged;
+	uint64_t shm_bytes, attachments, removed, semaphores, undo, messages, message_bytes, damaged, hidden;
 };
 
 struct kept { struct object *o; size_t n, room; };
@@ -41,6 +41,7 @@ static void add_up(const struct object *o, struct sums *s)
 
 	s->objects[kind]++;
 	s->damaged += o->damaged;
+	s->hidden += o->hidden;
 	s->waiting[kind] += (uint64_t)o->waiting;
 	s->longest[kind] = o->longest > s->longest[kind] ? o->longest : s->longest[kind];
 	s->undo += (uint64_t)o->undo;
@@ -137,6 +138,9 @@ static void whole(struct ctl *c, const struct sums *s)
 	family("ipcd_objects", "gauge", NULL, "Objects: segments, sets, queues.");
 	by_kind(s->objects, KIND_SHM, false);
 	gauge("ipcd_objects_damaged", NULL, "Objects whose file is damaged.", s->damaged);
+	if (c->daemon)
+		gauge("ipcd_objects_hidden", NULL, "Objects that this user may not read; their waiters and undo are not counted.",
+		      s->hidden);
 	gauge("ipcd_processes", NULL, "Processes that use the namespace, without the one that asks.",
 	      (uint64_t)processes_count(c));
 	gauge("ipcd_shm_bytes", "bytes", "Sizes of all segments.", s->shm_bytes);
@@ -160,13 +164,18 @@ static void whole(struct ctl *c, const struct sums *s)
 	sample(SEQ(atomic_load(&c->ns->reg.head->op)), false, NULL);
 }
 
+static uint64_t waiting_of(const struct object *o)
+{
+	return (uint64_t)o->waiting;
+}
+
 static void each(const struct kept *k, enum kind kind, uint64_t (*value)(const struct object *o))
 {
 	for (size_t i = 0; i < k->n; i++) {
 		const struct object *o = &k->o[i];
 		char id[16], key[16];
 
-		if (o->damaged || (kind < KINDS ? o->row.kind != kind : o->row.kind == KIND_SHM))
+		if (o->damaged || (o->hidden && value == waiting_of) || (kind < KINDS ? o->row.kind != kind : o->row.kind == KIND_SHM))
 			continue;
 		snprintf(id, sizeof id, "%d", o->id);
 		snprintf(key, sizeof key, "0x%08x", o->row.v[R_KEY]);
@@ -193,11 +202,6 @@ static uint64_t messages_of(const struct object *o)
 static uint64_t bytes_of(const struct object *o)
 {
 	return o->msg.cbytes;
-}
-
-static uint64_t waiting_of(const struct object *o)
-{
-	return (uint64_t)o->waiting;
 }
 
 static uint64_t changes_of(const struct object *o)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* One object as all commands see it: its row, what its control area adds, who waits, whose undo is pending. */
+#include <errno.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/msg.h>
@@ -28,6 +29,7 @@ static void look_waiters(struct ctl *c, struct object *o)
 	static struct inspect_waiter w[ROOM];
 	int n = inspect_waiters(c->ns, c->who, o->row.kind, o->id, w, ROOM);
 
+	o->hidden = n == -EACCES;
 	o->waiting = n < 0 ? 0 : n;
 	for (int i = 0; i < n && i < ROOM; i++)
 		if (w[i].waited > o->longest)
@@ -36,7 +38,8 @@ static void look_waiters(struct ctl *c, struct object *o)
 
 bool object_look(struct ctl *c, const struct row *r, struct object *o)
 {
-	struct obj *obj;
+	struct inspect_state state;
+	int e;
 
 	memset(o, 0, sizeof *o);
 	o->row = *r;
@@ -45,19 +48,19 @@ bool object_look(struct ctl *c, const struct row *r, struct object *o)
 	o->changes = -1;
 	if (r->kind == KIND_SHM)
 		return true;
-	if (object_open(c->ns, r->kind, o->id, c->who, &obj)) {
+	e = inspect_state(c->ns, c->who, r->kind, o->id, &state);
+	if (e) {
 		struct row again;
 
 		o->damaged = true;
 		return !registry_read(c->ns, r->kind, o->id, &again);
 	}
-	if (r->kind == KIND_SEM ? sem_set_times(c->ns, c->who, obj, &o->sem) :
-				  msg_queue_stat(c->ns, c->who, obj, &o->msg))
-		return false;
+	o->sem = state.sem;
+	o->msg = state.msg;
+	o->changes = state.changes;
 	o->changed = later(o->changed, r->kind == KIND_SEM ? o->sem.ctime : o->msg.ctime);
-	o->changes = inspect_changes(c->ns, c->who, r->kind, o->id);
 	look_waiters(c, o);
-	o->undo = r->kind == KIND_SEM ? undo_processes(c, o->id) : 0;
+	o->undo = r->kind == KIND_SEM && !o->hidden ? undo_processes(c, o->id) : 0;
 	return true;
 }
 
@@ -72,6 +75,15 @@ int objects_each(struct ctl *c, enum kind kind, object_visit *visit, void *arg)
 		if (!registry_read_index(c->ns, kind, i, &r) && object_look(c, &r, &o))
 			result = visit(c, &o, arg);
 	return result;
+}
+
+/* null where it is not known */
+static void json_known(const struct object *o, const char *key, int value)
+{
+	if (o->hidden)
+		json_null(key);
+	else
+		json_int(key, value);
 }
 
 void object_json(const struct object *o)
@@ -102,14 +114,14 @@ void object_json(const struct object *o)
 		json_uint("detach_time", v[R_DTIME]);
 	} else if (o->row.kind == KIND_SEM) {
 		json_uint("semaphores", v[R_SIZE]);
-		json_int("waiting", o->waiting);
-		json_int("undo", o->undo);
+		json_known(o, "waiting", o->waiting);
+		json_known(o, "undo", o->undo);
 		json_uint("op_time", o->sem.otime);
 	} else {
 		json_uint("messages", o->msg.qnum);
 		json_uint("bytes", o->msg.cbytes);
 		json_uint("limit", v[R_SIZE]);
-		json_int("waiting", o->waiting);
+		json_known(o, "waiting", o->waiting);
 		json_uint("send_pid", o->msg.lspid);
 		json_uint("receive_pid", o->msg.lrpid);
 		json_uint("send_time", o->msg.stime);

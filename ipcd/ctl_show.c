@@ -57,7 +57,7 @@ static void show_head(struct ctl *c, const struct row *r)
 	printf("%s:%s, pid %u\n", owner_name(r->v[R_CUID]), group_name(r->v[R_CGID]), r->v[R_CPID]);
 	object_name(name, r->kind, (int)r->v[R_FILE]);
 	field("file");
-	printf("%s/%s\n", ipc_directory(c->ns), name);
+	printf("%s/%s\n", c->daemon ? "(the daemon's)" : ipc_directory(c->ns), name);
 }
 
 static int show_segment(struct ctl *c, const struct object *o)
@@ -103,15 +103,29 @@ static int show_waiters(struct ctl *c, const struct object *o)
 
 /* ---- sets ---- */
 
-static unsigned short *set_values(struct ctl *c, const struct object *o, struct obj **obj)
-{
-	unsigned short *v = calloc(o->row.v[R_SIZE] + 1, sizeof *v);
+struct value { uint16_t value; struct inspect_counts counts; };
 
-	if (!v)
+/* Of each semaphore; none when the set has gone. */
+static struct value *set_values(struct ctl *c, const struct object *o)
+{
+	struct inspect_counts counts[INSPECT_COUNTS_ROOM];
+	int n = (int)o->row.v[R_SIZE], some = 1;
+	uint16_t *v = calloc((size_t)n + 1, sizeof *v);
+	struct value *out = calloc((size_t)n + 1, sizeof *out);
+
+	if (!v || !out)
 		ctl_die(EXIT_FAILED, "no memory");
-	if (!object_open(c->ns, KIND_SEM, o->id, c->who, obj) && !sem_set_getall(c->ns, c->who, *obj, v))
-		return v;
+	if (inspect_values(c->ns, c->who, o->id, v, n) != n)
+		some = 0;
+	for (int at = 0; at < n && some > 0; at += some) {
+		some = inspect_counts(c->ns, c->who, o->id, (uint32_t)at, counts, INSPECT_COUNTS_ROOM);
+		for (int i = 0; i < some && at + i < n; i++)
+			out[at + i] = (struct value){ v[at + i], counts[i] };
+	}
 	free(v);
+	if (some > 0)
+		return out;
+	free(out);
 	return NULL;
 }
 
@@ -120,16 +134,15 @@ static void show_values(struct ctl *c, const struct object *o)
 	static const struct column columns[] = { { "", false, 0 },	{ "SEM", false, 0 },	 { "VALUE", false, 0 },
 						 { "LAST-PID", false, 0 }, { "NCNT", false, 0 }, { "ZCNT", false, 0 } };
 	struct table *t = table_new(columns, 6);
-	struct obj *obj;
-	unsigned short *v = set_values(c, o, &obj);
+	struct value *v = set_values(c, o);
 
 	for (uint32_t i = 0; v && i < o->row.v[R_SIZE]; i++) {
 		table_add(t, "%s", "");
 		table_add(t, "%u", i);
-		table_add(t, "%u", v[i]);
-		table_add(t, "%d", sem_set_query(c->ns, c->who, obj, i, GETPID));
-		table_add(t, "%d", sem_set_query(c->ns, c->who, obj, i, GETNCNT));
-		table_add(t, "%d", sem_set_query(c->ns, c->who, obj, i, GETZCNT));
+		table_add(t, "%u", v[i].value);
+		table_add(t, "%d", (int)v[i].counts.pid);
+		table_add(t, "%d", v[i].counts.ncnt);
+		table_add(t, "%d", v[i].counts.zcnt);
 	}
 	table_print(stdout, t, width, 0);
 	table_free(t);
@@ -149,6 +162,13 @@ static int show_undo(struct ctl *c, const struct object *o)
 	return n < 0 ? EXIT_FAILED : 0;
 }
 
+/* The mode does not let this user read it. */
+static int say_hidden(const struct object *o)
+{
+	ctl_say("show: what %s %d holds and who waits is for those who may read it", kind_name[o->row.kind], o->id);
+	return EXIT_FAILED;
+}
+
 static int show_set(struct ctl *c, const struct object *o)
 {
 	int result;
@@ -157,6 +177,8 @@ static int show_set(struct ctl *c, const struct object *o)
 	show_time("changed", o->changed);
 	field("semaphores");
 	printf("%u\n", o->row.v[R_SIZE]);
+	if (o->hidden)
+		return say_hidden(o);
 	show_values(c, o);
 	result = show_waiters(c, o);
 	return show_undo(c, o) | result;
@@ -175,14 +197,15 @@ static int show_queue(struct ctl *c, const struct object *o)
 	show_time("received", o->msg.rtime);
 	show_pid("received by", (pid_t)o->msg.lrpid);
 	show_time("changed", o->changed);
-	return show_waiters(c, o);
+	return o->hidden ? say_hidden(o) : show_waiters(c, o);
 }
 
 static int show(struct ctl *c, const struct object *o)
 {
 	show_head(c, &o->row);
 	if (o->damaged) {
-		ctl_say("%s %d cannot be opened: %s", kind_name[o->row.kind], o->id, ipc_open_error());
+		ctl_say("%s %d cannot be opened: %s", kind_name[o->row.kind], o->id,
+			c->daemon ? "ipcd's log says why" : ipc_open_error());
 		return EXIT_FAILED;
 	}
 	if (o->row.kind == KIND_SHM)
@@ -253,17 +276,16 @@ static void json_waiters(struct ctl *c, const struct object *o)
 
 static void json_values(struct ctl *c, const struct object *o)
 {
-	struct obj *obj;
-	unsigned short *v = set_values(c, o, &obj);
+	struct value *v = set_values(c, o);
 
 	json_open("values", '[');
 	for (uint32_t i = 0; v && i < o->row.v[R_SIZE]; i++) {
 		json_open(NULL, '{');
 		json_uint("semaphore", i);
-		json_uint("value", v[i]);
-		json_int("last_pid", sem_set_query(c->ns, c->who, obj, i, GETPID));
-		json_int("ncnt", sem_set_query(c->ns, c->who, obj, i, GETNCNT));
-		json_int("zcnt", sem_set_query(c->ns, c->who, obj, i, GETZCNT));
+		json_uint("value", v[i].value);
+		json_int("last_pid", v[i].counts.pid);
+		json_int("ncnt", v[i].counts.ncnt);
+		json_int("zcnt", v[i].counts.zcnt);
 		json_close('}');
 	}
 	json_close(']');
@@ -292,14 +314,16 @@ static int show_json(struct ctl *c, const struct object *o)
 	object_json(o);
 	if (!o->damaged && o->row.kind == KIND_SHM)
 		json_attachments(c, o);
-	if (!o->damaged && o->row.kind == KIND_SEM)
+	if (o->hidden)
+		json_bool("hidden", true);
+	if (!o->damaged && !o->hidden && o->row.kind == KIND_SEM)
 		json_values(c, o);
-	if (!o->damaged && o->row.kind != KIND_SHM)
+	if (!o->damaged && !o->hidden && o->row.kind != KIND_SHM)
 		json_waiters(c, o);
-	if (!o->damaged && o->row.kind == KIND_SEM)
+	if (!o->damaged && !o->hidden && o->row.kind == KIND_SEM)
 		json_undo(c, o);
 	json_close('}');
-	return o->damaged ? EXIT_FAILED : 0;
+	return o->damaged || o->hidden ? EXIT_FAILED : 0;
 }
 
 /* show ID [KIND] or show KIND ID; without a kind, every object that has the id. */

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../libipc/route_wire.h"
 #include "ctl.h"
 
 #define ENTER "\033[?1049h\033[?25l\033[H\033[J" /* the other screen, no cursor */
@@ -73,6 +74,15 @@ static double rate(const struct object *o)
 	l->changes = o->changes;
 	l->at = now;
 	return r;
+}
+
+/* A number that is not for this user to see is a question mark. */
+static void add_known(struct table *t, const struct object *o, int value)
+{
+	if (o->hidden)
+		table_add(t, "?");
+	else
+		table_add(t, "%d", value);
 }
 
 static void take_waits(struct ctl *c, const struct object *o)
@@ -233,8 +243,8 @@ static void picture_objects(FILE *out, size_t max)
 			table_add(t, "-");
 		else
 			table_add(t, "%.0f", items[i].rate);
-		table_add(t, "%d", o->waiting);
-		table_add(t, "%d", o->undo);
+		add_known(t, o, o->waiting);
+		add_known(t, o, o->undo);
 		use_text(o, use, sizeof use);
 		table_add(t, "%s", use);
 	}
@@ -467,14 +477,39 @@ static bool pause_until(uint64_t next, const sigset_t *open)
 
 static void die_of(int sig)
 {
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, sig);
 	signal(sig, SIG_DFL);
 	raise(sig);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static sigset_t block; /* the signals that were not ignored */
+
+/* A daemon takes its time, and all signals are blocked: those that end or stop us do so all the same. */
+static void look_for_signals(void)
+{
+	sigset_t pending;
+
+	sigpending(&pending);
+	for (size_t s = 0; s < CAUGHT; s++) {
+		if (!sigismember(&pending, caught[s]) || !sigismember(&block, caught[s]))
+			continue;
+		if (caught[s] == SIGTSTP) {
+			stop();
+		} else if (caught[s] != SIGCONT && caught[s] != SIGWINCH) {
+			screen_leave();
+			die_of(caught[s]);
+		}
+	}
 }
 
 static int on_screen(struct ctl *c)
 {
 	struct sigaction act = { .sa_handler = on_signal }, was;
-	sigset_t block, open;
+	sigset_t open;
 	long i = 0;
 
 	sigemptyset(&block);
@@ -485,11 +520,15 @@ static int on_screen(struct ctl *c)
 		}
 	sigprocmask(SIG_BLOCK, &block, &open);
 	screen_enter();
+	ctl_leaving = screen_leave;
+	if (c->daemon)
+		wire_watch.waits = look_for_signals;
 	do {
 		look(c);
 		show_screen(c);
 		i++;
 	} while (i != top.times && pause_until(clock_ms() + (uint64_t)(top.delay * 1000), &open));
+	ctl_leaving = NULL;
 	screen_leave();
 	sigprocmask(SIG_SETMASK, &open, NULL);
 	if (ended)

@@ -13,17 +13,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../libipc/route_wire.h"
 #include "../libipc/users.h"
 #include "ctl.h"
+#include "daemon.h"
 
 #ifndef IPCD_VERSION
 #define IPCD_VERSION "0.1"
 #endif
 
 static const char help[] =
-	"Usage: ipcctl [-n NAME | -d DIR] COMMAND\n"
-	"Look at a System V IPC namespace of ipcrun's, and change it. Without -n and -d it is the one that\n"
-	"IPCD_NAMESPACE names, as under ipcrun.\n"
+	"Usage: ipcctl [-n NAME | -d DIR | --daemon[=SOCKET]] COMMAND\n"
+	"Look at a System V IPC namespace and change it: of ipcrun's (-n, -d), or of the ipcd of this user, or of the\n"
+	"system, or at SOCKET. Without these it is the one that IPCD_SOCKET or else IPCD_NAMESPACE names, as under\n"
+	"ipcrun.\n"
 	"\n"
 	"  ls [shm|sem|msg]...           list the objects; --wide: all columns, where they do not fit\n"
 	"  show ID [shm|sem|msg]         one object: values, who has it attached, who waits, whose undo is pending\n"
@@ -249,9 +252,43 @@ static const struct { const char *name; int (*run)(struct ctl *c, int argc, char
 	{ "metrics", ctl_metrics }, { "limits", ctl_limits },
 };
 
+/* Nobody answers, or not in time. What is under way is not ended in order: there may be a lock in it. */
+static void no_answer(const char *line)
+{
+	if (ctl_leaving)
+		ctl_leaving();
+	ctl_say("%s", line);
+	_exit(EXIT_FAILED);
+}
+
+static void nothing(void)
+{
+}
+
+static int on_daemon(const char *socket, int argc, char **argv)
+{
+	struct ctl c = { .daemon = true };
+
+	for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+		if (strcmp(*argv, commands[i].name))
+			continue;
+		wire_watch = (struct wire_watch){ nothing, no_answer };
+		c.ns = ipc_open(socket, IPC_OPEN_SOCKET);
+		if (!c.ns)
+			ctl_die(EXIT_FAILED, "%s", ipc_open_error());
+		c.who = ns_enter(c.ns);
+		if (c.who < 0)
+			ctl_die(EXIT_FAILED, "cannot take part at the daemon %s: %s", socket, strerror(-c.who));
+		return commands[i].run(&c, argc, argv);
+	}
+	if (!strcmp(*argv, "destroy"))
+		ctl_die(EXIT_USAGE, "destroy is not for daemons; stop ipcd, and destroy its directory (-d)");
+	ctl_die(EXIT_USAGE, "unknown command %s; try ipcctl --help", *argv);
+}
+
 static int on_namespace(const char *dir, bool by_name, int argc, char **argv)
 {
-	struct ctl c;
+	struct ctl c = { .daemon = false };
 
 	for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
 		if (strcmp(*argv, commands[i].name))
@@ -270,9 +307,10 @@ static int on_namespace(const char *dir, bool by_name, int argc, char **argv)
 	ctl_die(EXIT_USAGE, "unknown command %s; try ipcctl --help", *argv);
 }
 
-static void options(int argc, char **argv, const char **name, const char **dir)
+static void options(int argc, char **argv, const char **name, const char **dir, char *daemon, size_t size)
 {
-	static const struct option longs[] = { { "help", no_argument, NULL, 'h' },
+	static const struct option longs[] = { { "daemon", optional_argument, NULL, 'D' },
+					       { "help", no_argument, NULL, 'h' },
 					       { "version", no_argument, NULL, 'v' },
 					       { NULL, 0, NULL, 0 } };
 	int c;
@@ -288,6 +326,12 @@ static void options(int argc, char **argv, const char **name, const char **dir)
 		case 'd':
 			*dir = optarg;
 			break;
+		case 'D':
+			if (optarg && !*optarg)
+				ctl_die(EXIT_USAGE, "--daemon= needs the name of a socket");
+			if (!daemon_socket(optarg, daemon, size))
+				ctl_die(EXIT_USAGE, "the name of the socket %s is too long", optarg ? optarg : "");
+			break;
 		case 'h':
 			fputs(help, stdout);
 			exit(fflush(stdout) ? EXIT_FAILED : 0);
@@ -299,38 +343,48 @@ static void options(int argc, char **argv, const char **name, const char **dir)
 		default:
 			ctl_die(EXIT_USAGE, "unknown option %s; try ipcctl --help", argv[optind - 1]);
 		}
-	if (*name && *dir)
-		ctl_die(EXIT_USAGE, "-n and -d exclude each other");
+	if (!!*name + !!*dir + !!*daemon > 1)
+		ctl_die(EXIT_USAGE, "-n, -d and --daemon exclude each other");
 	if (optind == argc)
 		ctl_die(EXIT_USAGE, "no command is named; try ipcctl --help");
 }
 
-static int run(int argc, char **argv, const char *name, const char *dir)
+static int run(int argc, char **argv, const char *name, const char *dir, const char *daemon)
 {
+	const char *socket = getenv("IPCD_SOCKET");
 	char base[64], path[400];
 
-	if (!strcmp(*argv, "namespaces"))
+	if (!strcmp(*argv, "namespaces")) {
+		if (*daemon)
+			ctl_die(EXIT_USAGE, "namespaces is not for daemons: one has one; leave --daemon out");
 		return namespaces(argc, argv);
+	}
+	if (*daemon)
+		return on_daemon(daemon, argc, argv);
 	if (name) {
 		if (users_base(base, sizeof base, false))
 			ctl_die(EXIT_FAILED, "%s", ipc_open_error());
 		snprintf(path, sizeof path, "%s/%s", base, name);
 		return on_namespace(path, true, argc, argv);
 	}
+	if (!dir && socket && *socket)
+		return on_daemon(socket, argc, argv);
 	if (!dir)
 		dir = getenv("IPCD_NAMESPACE");
 	if (!dir || !*dir)
-		ctl_die(EXIT_FAILED, "no namespace is named; give -n NAME or -d DIR, or run ipcctl under ipcrun");
+		ctl_die(EXIT_FAILED,
+			"no namespace is named; give -n NAME, -d DIR or --daemon, or run ipcctl under ipcrun");
 	return on_namespace(dir, false, argc, argv);
 }
 
 int main(int argc, char **argv)
 {
 	const char *name = NULL, *dir = NULL;
+	char daemon[PATH_MAX] = "";
 	int result;
 
-	options(argc, argv, &name, &dir);
-	result = run(argc - optind, argv + optind, name, dir);
+	options(argc, argv, &name, &dir, daemon, sizeof daemon);
+	result = run(argc - optind, argv + optind, name, dir, daemon);
 	if (fflush(stdout) || ferror(stdout)) {
 		ctl_say("cannot write the output: %s", strerror(errno));
 		result = EXIT_FAILED;

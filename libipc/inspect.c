@@ -9,13 +9,23 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <sys/mman.h>
+
 #include "inspect.h"
-#include "obj_sem.h"
 #include "registry.h"
+#include "route_call.h"
 #include "slot.h"
 #include "wait.h"
 
-#define TRIES 1000
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
+
+/* A daemon's threads are not kept by an object that changes all the time. */
+static int tries_of(const struct ipc_ns *ns)
+{
+	return ns->server ? 30 : 1000;
+}
 
 /* ---- segments ---- */
 
@@ -35,15 +45,25 @@ static uint32_t mappings(struct ipc_ns *ns, uint32_t slot, uint32_t index, uint3
 	return n;
 }
 
+/* The heads of the slots' lists may have no memory yet; a client cannot write there. */
+static int fence_heads(struct ipc_ns *ns, uint32_t high)
+{
+	uintptr_t from = (uintptr_t)area_cell(&ns->reg, att_head(0)), start = from & ~(uintptr_t)(PAGE - 1);
+
+	if (!ns->wire)
+		return file_fence((void *)from, 8ull * high);
+	return madvise((void *)start, from - start + 8ull * high, MADV_POPULATE_READ) ? -ENOMEM : 0;
+}
+
 int inspect_attached(struct ipc_ns *ns, int id, struct inspect_attached *out, int room)
 {
 	uint32_t high = slots_high(ns);
 	int n = 0;
 	uint64_t x;
 
-	if (file_fence(area_cell(&ns->reg, att_head(0)), 8ull * high))
+	if (fence_heads(ns, high))
 		return -ENOMEM;
-	for (int tries = 0; tries < TRIES; tries++) {
+	for (int tries = 0; tries < tries_of(ns); tries++) {
 		uint32_t steps = 0;
 
 		n = 0;
@@ -77,9 +97,9 @@ static int open_file(struct ipc_ns *ns, enum kind kind, int who, int id, struct 
 }
 
 /* Read a part of the file as one state of the area; what lies past the end is zero. */
-static int read_state(struct obj *o, int fd, uint64_t at, void *buf, size_t length)
+static int read_state(struct ipc_ns *ns, struct obj *o, int fd, uint64_t at, void *buf, size_t length)
 {
-	for (int tries = 0; tries < TRIES; tries++) {
+	for (int tries = 0; tries < tries_of(ns); tries++) {
 		uint64_t x = area_idle(&o->area);
 		size_t n = 0;
 		ssize_t r;
@@ -93,12 +113,12 @@ static int read_state(struct obj *o, int fd, uint64_t at, void *buf, size_t leng
 	return 0;
 }
 
-static void *read_part(struct obj *o, int fd, uint64_t at, size_t length)
+static void *read_part(struct ipc_ns *ns, struct obj *o, int fd, uint64_t at, size_t length)
 {
 	void *buf = malloc(length ? length : 1);
 
 	if (buf)
-		read_state(o, fd, at, buf, length);
+		read_state(ns, o, fd, at, buf, length);
 	return buf;
 }
 
@@ -144,11 +164,14 @@ int inspect_waiters(struct ipc_ns *ns, int who, enum kind kind, int id, struct i
 	uint32_t high = whos_high(ns);
 	struct obj *o;
 	char *blocks;
-	int fd = open_file(ns, kind, who, id, &o), n = 0;
+	int fd, n = 0;
 
+	if (ns->wire)
+		return wire_inspect(ns, INSPECT_WAITERS, kind, id, 0, out, sizeof *out, room);
+	fd = open_file(ns, kind, who, id, &o);
 	if (fd < 0)
 		return fd;
-	blocks = read_part(o, fd, o->area.who_at, (size_t)high * WHO_SIZE);
+	blocks = read_part(ns, o, fd, o->area.who_at, (size_t)high * WHO_SIZE);
 	close(fd);
 	if (!blocks)
 		return -ENOMEM;
@@ -206,12 +229,12 @@ static int all_undo(struct ipc_ns *ns, struct obj *o, int fd, cell_t *value, cel
 	uint64_t at = 8ull * VAL(nsems), width = 8ull * (nsems + 1ull);
 	int n = 0;
 
-	read_state(o, fd, 8ull * S_FIRST, value, 16ull * nsems);
+	read_state(ns, o, fd, 8ull * S_FIRST, value, 16ull * nsems);
 	for (uint32_t row = 0; row < rows && row < WHO_MAX; row++) {
-		read_state(o, fd, at + row * width, u, 8);
+		read_state(ns, o, fd, at + row * width, u, 8);
 		if (!cell_value(&u[0]))
 			continue;
-		read_state(o, fd, at + row * width, u, width);
+		read_state(ns, o, fd, at + row * width, u, width);
 		n = row_undo(ns, o, row, u, value, out, room, n);
 	}
 	return n;
@@ -221,13 +244,16 @@ int inspect_undo(struct ipc_ns *ns, int who, int id, struct inspect_undo *out, i
 {
 	struct obj *o;
 	cell_t *value, *u;
-	int fd = open_file(ns, KIND_SEM, who, id, &o), n = -ENOMEM;
+	int fd, n = -ENOMEM;
 
+	if (ns->wire)
+		return wire_inspect(ns, INSPECT_UNDO, KIND_SEM, id, 0, out, sizeof *out, room);
+	fd = open_file(ns, KIND_SEM, who, id, &o);
 	if (fd < 0)
 		return fd;
 	value = calloc(2ull * o->area.count, sizeof *value);
 	u = calloc(o->area.count + 1ull, sizeof *u);
-	for (int tries = 0; value && u && tries < TRIES; tries++) {
+	for (int tries = 0; value && u && tries < tries_of(ns); tries++) {
 		uint64_t x = area_idle(&o->area);
 
 		n = all_undo(ns, o, fd, value, u, out, room);
@@ -240,19 +266,64 @@ int inspect_undo(struct ipc_ns *ns, int who, int id, struct inspect_undo *out, i
 	return n;
 }
 
-int64_t inspect_changes(struct ipc_ns *ns, int who, enum kind kind, int id)
+int inspect_state(struct ipc_ns *ns, int who, enum kind kind, int id, struct inspect_state *out)
 {
 	struct obj *o;
-	int e = object_open(ns, kind, id, who, &o);
+	int e;
 
-	return e ? e : (int64_t)SEQ(atomic_load(&o->area.head->op));
+	memset(out, 0, sizeof *out);
+	if (ns->wire) {
+		e = wire_inspect(ns, INSPECT_STATE, kind, id, 0, out, sizeof *out, 1);
+		return e < 0 ? e : 0;
+	}
+	e = object_open(ns, kind, id, who, &o);
+	if (!e)
+		e = kind == KIND_SEM ? sem_set_times(ns, who, o, &out->sem) : msg_queue_stat(ns, who, o, &out->msg);
+	if (!e)
+		out->changes = (int64_t)SEQ(atomic_load(&o->area.head->op));
+	return e;
+}
+
+int inspect_values(struct ipc_ns *ns, int who, int id, uint16_t *out, int room)
+{
+	struct obj *o;
+	int e;
+
+	if (ns->wire)
+		return wire_inspect(ns, INSPECT_VALUES, KIND_SEM, id, 0, out, sizeof *out, room);
+	e = object_open(ns, KIND_SEM, id, who, &o);
+	if (e)
+		return e;
+	if (o->area.count > (uint32_t)room)
+		return -ENOMEM;
+	e = sem_set_getall(ns, who, o, out);
+	return e ? e : (int)o->area.count;
+}
+
+int inspect_counts(struct ipc_ns *ns, int who, int id, uint32_t from, struct inspect_counts *out, int room)
+{
+	struct obj *o;
+	int e, n = 0;
+
+	if (ns->wire)
+		return wire_inspect(ns, INSPECT_COUNTS, KIND_SEM, id, from, out, sizeof *out,
+				    room < INSPECT_COUNTS_ROOM ? room : INSPECT_COUNTS_ROOM);
+	e = object_open(ns, KIND_SEM, id, who, &o);
+	for (uint32_t i = from; !e && n < room && i < o->area.count; i++, n++) {
+		out[n].pid = sem_set_query(ns, who, o, i, GETPID);
+		out[n].ncnt = sem_set_query(ns, who, o, i, GETNCNT);
+		out[n].zcnt = sem_set_query(ns, who, o, i, GETZCNT);
+		e = out[n].zcnt < 0 ? -EIDRM : 0;
+	}
+	return e ? e : n;
 }
 
 /* ---- processes ---- */
 
+/* A client does not count the daemon. */
 static bool slot_counts(struct ipc_ns *ns, uint32_t slot, uint64_t word)
 {
-	return slot != atomic_load(&ns->slot) && WORD_STATE(word) != SLOT_FREE && WORD_PID(word) > 0 &&
+	return slot != atomic_load(&ns->slot) && (!ns->wire || ns->slots->row[slot].uid) && WORD_STATE(word) != SLOT_FREE && WORD_PID(word) > 0 &&
 	       slot_there(ns, TAG(slot, WORD_GEN(word)));
 }
 

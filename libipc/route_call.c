@@ -124,6 +124,17 @@ int wire_limit(struct ipc_ns *ns, int limit, uint64_t value)
 	return (int)wire_request(ns, &c);
 }
 
+int wire_inspect(struct ipc_ns *ns, int what, enum kind kind, int id, uint32_t from, void *out, size_t each, int room)
+{
+	struct wire_call c = { .op = WIRE_INSPECT, .arg = { what, kind, id, from, room }, .in = out,
+			       .in_room = (uint32_t)(each * (size_t)room) };
+	long n = wire_request(ns, &c);
+
+	if (n > 0 && c.in_size < each * (size_t)(n < room ? n : room))
+		return -EPROTO;
+	return (int)n;
+}
+
 int wire_undo(struct ipc_ns *ns)
 {
 	struct wire_call c = { .op = WIRE_UNDO };

@@ -34,6 +34,7 @@
 
 #define PATIENCE 30 /* seconds that a call waits for a daemon that has gone */
 #define RETRY_NS 20000000
+#define WATCH_NS 100000000
 #define FIRST_FD 480 /* out of the way of programs that count descriptors */
 
 /* A connection. */
@@ -58,6 +59,8 @@ struct wire {
 	struct link *links;
 	_Atomic uint32_t links_high, links_free; /* ever used; perhaps free */
 };
+
+struct wire_watch wire_watch;
 
 struct sleeper {
 	struct frame frame;
@@ -264,8 +267,12 @@ static int collect(const struct link *l, struct wire_call *c, uint64_t number, l
 static long poll_reply(const struct link *l, const sigset_t *mask)
 {
 	struct pollfd p = { .fd = l->fd, .events = POLLIN };
+	struct timespec moment = { .tv_nsec = WATCH_NS };
+	long r = raw_call(SYS_ppoll, (long)&p, 1, wire_watch.waits ? (long)&moment : 0, (long)mask, 8, 0);
 
-	return raw_call(SYS_ppoll, (long)&p, 1, 0, (long)mask, 8, 0);
+	if (!r && wire_watch.waits)
+		wire_watch.waits();
+	return r;
 }
 
 /* ---- waiting for the daemon ---- */
@@ -278,22 +285,35 @@ static time_t seconds(void)
 	return t.tv_sec;
 }
 
+static time_t least_patience(const struct wire *w)
+{
+	return w->patience > 0 ? w->patience : 1;
+}
+
 static int complain(struct wire *w, int e)
 {
-	if (!atomic_exchange(&w->complained, true)) {
-		if (e == -EPROTO)
-			fprintf(stderr, "libipc: the daemon at %s is of another version; use the same version everywhere\n",
-				w->socket);
-		else if (e == -EACCES || e == -EPERM)
-			fprintf(stderr, "libipc: the daemon at %s may not be used by uid %u: %s\n", w->socket,
-				(unsigned)geteuid(), strerror(-e));
-		else if (atomic_load(&w->met))
-			fprintf(stderr, "libipc: the daemon at %s has not come back within %ld seconds; start it again\n",
-				w->socket, (long)w->patience);
-		else
-			fprintf(stderr, "libipc: no System V IPC: there is no daemon at %s (%s); start ipcd\n", w->socket,
-				strerror(-e));
-	}
+	char line[400];
+
+	if (atomic_exchange(&w->complained, true))
+		return -ENOSYS;
+	if (e == -EPROTO)
+		snprintf(line, sizeof line, "the daemon at %s is of another version; use the same version everywhere", w->socket);
+	else if (e == -EACCES || e == -EPERM)
+		snprintf(line, sizeof line, "the daemon at %s may not be used by uid %u: %s", w->socket, (unsigned)geteuid(),
+			 strerror(-e));
+	else if (e == -ETIMEDOUT)
+		snprintf(line, sizeof line, "the daemon at %s has not answered for %ld second%s; is it stopped?", w->socket,
+			 (long)least_patience(w), least_patience(w) == 1 ? "" : "s");
+	else if (atomic_load(&w->met))
+		snprintf(line, sizeof line, "the daemon at %s has not come back within %ld seconds; start it again", w->socket,
+			 (long)w->patience);
+	else
+		snprintf(line, sizeof line, "no System V IPC: there is no daemon at %s (%s); start ipcd", w->socket,
+			 strerror(-e));
+	if (wire_watch.failed)
+		wire_watch.failed(line);
+	else
+		fprintf(stderr, "libipc: %s\n", line);
 	return -ENOSYS;
 }
 
@@ -302,11 +322,13 @@ static bool patient(struct wire *w, time_t since, int e, const sigset_t *mask)
 {
 	struct timespec moment = { .tv_nsec = RETRY_NS };
 
-	if (e == -EPROTO || e == -EACCES || e == -EPERM || (e == -ENOENT && !atomic_load(&w->met)))
+	if (e == -EPROTO || e == -EACCES || e == -EPERM || e == -ETIMEDOUT || (e == -ENOENT && !atomic_load(&w->met)))
 		return false;
 	if (seconds() - since >= w->patience)
 		return false;
 	raw_call(SYS_ppoll, 0, 0, (long)&moment, (long)mask, 8, 0);
+	if (wire_watch.waits)
+		wire_watch.waits();
 	return true;
 }
 
@@ -323,9 +345,10 @@ static uint64_t next_number(struct link *l)
 	return ++l->number;
 }
 
-static int exchange(const struct link *l, struct wire_call *c, uint64_t number, bool repeated, const sigset_t *mask,
-		    long *result)
+static int exchange(const struct wire *w, const struct link *l, struct wire_call *c, uint64_t number, bool repeated,
+		    const sigset_t *mask, long *result)
 {
+	time_t since = seconds();
 	struct wire_request r = { .magic = WIRE_MAGIC, .version = WIRE_VERSION, .op = c->op, .number = number,
 				  .size = c->out_size, .flags = repeated ? WIRE_REPEATED : 0 };
 	int e;
@@ -337,8 +360,9 @@ static int exchange(const struct link *l, struct wire_call *c, uint64_t number, 
 		e = collect(l, c, number, result);
 		if (e != -EAGAIN)
 			break;
-		e = 0;
-		poll_reply(l, mask);
+		e = wire_watch.waits && seconds() - since > least_patience(w) ? -ETIMEDOUT : 0;
+		if (!e)
+			poll_reply(l, mask);
 	}
 	return e;
 }
@@ -424,7 +448,7 @@ static int declare_again(struct ipc_ns *ns, struct link *l, const sigset_t *mask
 		struct wire_call c = { .op = WIRE_ATTACHED, .arg = { 0, done ? WIRE_AGAIN_MORE : WIRE_AGAIN, done + some == n }, .out = ids + done,
 				       .out_size = some * 4, .in = records + done, .in_room = some * 4 };
 
-		e = exchange(l, &c, next_number(l), false, mask, &result);
+		e = exchange(ns->wire, l, &c, next_number(l), false, mask, &result);
 		done += some;
 	} while (!e && result >= 0 && done < n);
 	if (!e && result < 0)
@@ -467,7 +491,7 @@ static int introduce(struct ipc_ns *ns, struct link *l, uint32_t who, const sigs
 	int e = dial(ns->wire, l);
 
 	if (!e)
-		e = exchange(l, &c, next_number(l), false, mask, &result);
+		e = exchange(ns->wire, l, &c, next_number(l), false, mask, &result);
 	if (!e && result < 0)
 		e = (int)result;
 	if (!e && !ns->tag) {
@@ -532,7 +556,7 @@ static long request_at_once(struct ipc_ns *ns, struct link *l, uint32_t who, str
 	do {
 		e = connected(ns, l, who, &mask);
 		if (!e) {
-			e = exchange(l, c, number, repeated, &mask, &result);
+			e = exchange(ns->wire, l, c, number, repeated, &mask, &result);
 			if (!e || e == -EFAULT) /* the program's memory */
 				return e ? e : result;
 			hang_up(l);

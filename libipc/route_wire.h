@@ -26,6 +26,14 @@ struct wire_call {
 
 /* A number for a request of this thread that may have to be made later. */
 uint64_t wire_number(struct ipc_ns *ns);
+
+/*
+ * A program waits for an answer for as long as the daemon is there. A tool sets these: then it is IPCD_TIMEOUT (at least
+ * a second), `waits` is called meanwhile, with all signals blocked, and at the end `failed`, with the line that a program
+ * has on stderr. Both may end the process.
+ */
+extern struct wire_watch { void (*waits)(void); void (*failed)(const char *line); } wire_watch;
+
 /* The result, or -errno; -ENOSYS when the daemon does not come back within IPCD_TIMEOUT. */
 long wire_request(struct ipc_ns *ns, struct wire_call *c);
 

@@ -13,6 +13,7 @@
 
 #include "attach.h"
 #include "call.h"
+#include "inspect.h"
 #include "obj_msg.h"
 #include "obj_sem.h"
 #include "obj_shm.h"
@@ -554,6 +555,57 @@ static long perform_limit(struct call *k)
 	return result(ipc_limit_set(view_of(k), limit_info[ARG(0)].name, (unsigned long long)ARG(1)));
 }
 
+/* Everybody gets what *_STAT_ANY tells; the rest is for those who may read the object, and for this daemon's user. */
+static int may_inspect(struct call *k, enum kind kind, int id, enum inspect_what what)
+{
+	struct perm p;
+	struct row r;
+	int e = registry_read(view_of(k), kind, id, &r);
+
+	if (e || what == INSPECT_STATE || k->from.uid == k->server->ns->owner)
+		return e;
+	p = row_perm(&r);
+	return perm_check(&p, 0444);
+}
+
+/* The daemon looks, so the client's slot notes nothing. */
+static long perform_inspect(struct call *k)
+{
+	static const size_t size[] = { [INSPECT_STATE] = sizeof(struct inspect_state), [INSPECT_VALUES] = sizeof(uint16_t),
+				       [INSPECT_COUNTS] = sizeof(struct inspect_counts),
+				       [INSPECT_WAITERS] = sizeof(struct inspect_waiter),
+				       [INSPECT_UNDO] = sizeof(struct inspect_undo) };
+	struct ipc_ns *ns = k->server->ns;
+	enum inspect_what what = (enum inspect_what)ARG(0);
+	enum kind kind = (enum kind)ARG(1);
+	int id = (int)ARG(2), most = (int)ARG(4), who = ns_enter(ns), n;
+	void *out;
+
+	if (ARG(0) < 0 || ARG(0) > INSPECT_UNDO || (ARG(1) != KIND_SEM && ARG(1) != KIND_MSG) || ARG(4) < 0 ||
+	    ARG(4) > (what == INSPECT_COUNTS ? INSPECT_COUNTS_ROOM : what == INSPECT_STATE ? 1 : INSPECT_ROOM) ||
+	    (kind == KIND_MSG && what != INSPECT_STATE && what != INSPECT_WAITERS))
+		return -EPROTO;
+	n = who < 0 ? who : may_inspect(k, kind, id, what);
+	if (n)
+		return n;
+	out = room(k, size[what] * (size_t)most);
+	if (!out)
+		return -ENOMEM;
+	if (what == INSPECT_STATE)
+		n = inspect_state(ns, who, kind, id, out) ? -EIDRM : 1;
+	else if (what == INSPECT_VALUES)
+		n = inspect_values(ns, who, id, out, most);
+	else if (what == INSPECT_COUNTS)
+		n = inspect_counts(ns, who, id, (uint32_t)ARG(3), out, most);
+	else if (what == INSPECT_WAITERS)
+		n = inspect_waiters(ns, who, kind, id, out, most);
+	else
+		n = inspect_undo(ns, who, id, out, most);
+	if (n > 0)
+		payload(k, out, size[what] * (size_t)(n < most ? n : most));
+	return n;
+}
+
 static long perform(struct call *k)
 {
 	switch (k->request.op) {
@@ -590,6 +642,8 @@ static long perform(struct call *k)
 		return perform_resident(k);
 	case WIRE_LIMIT:
 		return perform_limit(k);
+	case WIRE_INSPECT:
+		return perform_inspect(k);
 	case WIRE_SETTLE:
 		slots_sweep(view_of(k), (int)k->conn->who);
 		area_idle(&k->server->ns->reg);

@@ -223,8 +223,8 @@ precious
 # ---- the command line ----
 
 cd "$tmp" || exit
-one_line "no namespace" 1 "-n NAME or -d DIR" "$IPCCTL" ls
-one_line "an empty IPCD_NAMESPACE" 1 "-n NAME or -d DIR" env IPCD_NAMESPACE= "$IPCCTL" ls
+one_line "no namespace" 1 "-n NAME, -d DIR or --daemon" "$IPCCTL" ls
+one_line "an empty IPCD_NAMESPACE" 1 "-n NAME, -d DIR or --daemon" env IPCD_NAMESPACE= "$IPCCTL" ls
 one_line "an IPCD_NAMESPACE that is not there" 1 "/no/such/dir" env IPCD_NAMESPACE=/no/such/dir "$IPCCTL" ls
 one_line "no command" 2 "no command" "$IPCCTL" -n x
 one_line "an unknown command" 2 "frobnicate" "$IPCCTL" -n x frobnicate
