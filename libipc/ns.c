@@ -297,7 +297,7 @@ static int enter_process(struct ipc_ns *ns, bool cloned)
 	return 0;
 }
 
-static int enter_thread(struct ipc_ns *ns)
+static int enter_thread(struct ipc_ns *ns, const struct cold *c)
 {
 	uint32_t link = 0;
 	int who;
@@ -310,7 +310,7 @@ static int enter_thread(struct ipc_ns *ns)
 		ipc_thread.in[i] = ipc_thread.in[0];
 		goto first;
 	}
-	who = ns->wire ? wire_enter(ns, &link) : who_take(ns);
+	who = ns->wire ? wire_enter(ns, &link, &c->mask) : who_take(ns);
 	if (who < 0)
 		return who;
 	if (ns->wire)
@@ -341,7 +341,7 @@ int ns_enter_slow(struct ipc_ns *ns)
 	if (first && !ns->wire)
 		e = enter_process(ns, cloned);
 	if (!e)
-		e = enter_thread(ns);
+		e = enter_thread(ns, &c);
 	if (cloned && ns->wire && e > 0)
 		count_inherited(ns, e);
 	if (first && !ns->wire && e > 0 && registry_unsaved(ns)) { /* by one that died: it is about to be seen */

@@ -737,12 +737,12 @@ static void ring(struct ipc_ns *ns, uint32_t who)
 /* ---- processes and threads ---- */
 
 /* In the cold section. The thread's who number; *link is its connection. */
-int wire_enter(struct ipc_ns *ns, uint32_t *link)
+int wire_enter(struct ipc_ns *ns, uint32_t *link, const sigset_t *program)
 {
 	struct wire *w = ns->wire;
 	time_t since = seconds();
-	sigset_t none;
 	bool found = false;
+	sigset_t mask;
 	struct link *l;
 	int e, unused;
 
@@ -762,17 +762,17 @@ int wire_enter(struct ipc_ns *ns, uint32_t *link)
 	l = &w->links[*link];
 	l->fd = -1;
 	l->number = 0;
-	sigfillset(&none);
+	unhandled(&mask, program);
 	ns->pid = getpid();
 	do {
-		e = introduce(ns, l, 0, &none);
+		e = introduce(ns, l, 0, &mask);
 		if (e == -ESTALE) { /* of a namespace that the daemon has not any more */
 			ns->tag = 0;
-			e = introduce(ns, l, 0, &none);
+			e = introduce(ns, l, 0, &mask);
 		}
 		if (e >= 0)
 			return e;
-	} while (patient(w, since, e, &none));
+	} while (patient(w, since, e, &mask));
 	atomic_store(&l->used, 0);
 	return complain(w, e);
 }

@@ -39,7 +39,8 @@ long wire_request(struct ipc_ns *ns, struct wire_call *c);
 
 int wire_open_namespace(struct ipc_ns *ns, const char *socket);
 void wire_close(struct ipc_ns *ns);
-int wire_enter(struct ipc_ns *ns, uint32_t *link); /* this thread's who number, and its connection */
+/* This thread's who number, and its connection; of a thread whose mask outside the cold section is `program`. */
+int wire_enter(struct ipc_ns *ns, uint32_t *link, const sigset_t *program);
 void wire_thread_leaves(struct ipc_ns *ns, uint32_t link);
 int wire_fork_prepare(struct ipc_ns *ns);
 void wire_fork_parent(struct ipc_ns *ns);

@@ -217,6 +217,8 @@ for command in ls "show 0" "rm sem 0" gc metrics limits "limits semmni=3" top; d
 done
 "$job" idle key=C died=INT -- env IPCD_TIMEOUT=50 "${ctl[@]}" ls
 report $? "^C ends ls too"
+"$job" idle key=C died=INT -- "$IPCRUN" --daemon="$socket" true
+report $? "... and a program at its first call"
 kill -CONT "$pid"
 is "a daemon that goes on is answered again" "$("${ctl[@]}" ls sem | grep -c 0x00000066)" 1
 is "... and has done nothing that was given up" "$("${ctl[@]}" limits semmni | awk '{ print $2 }')" 100
