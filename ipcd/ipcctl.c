@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../libipc/route_call.h"
 #include "../libipc/route_wire.h"
 #include "../libipc/users.h"
 #include "ctl.h"
@@ -54,6 +55,15 @@ static const char *const limit_text[LIMITS] = {
 	[LIM_MSGMNB] = "bytes of one queue, when it is made", [LIM_MSGMNI] = "queues",
 };
 
+static const char *const quota_text[LIMITS] = {
+	[LIM_SHMALL] = "pages of one user's segments", [LIM_SHMMNI] = "segments of one user",
+	[LIM_SEMMNS] = "semaphores of one user's sets", [LIM_SEMMNI] = "sets of one user",
+	[LIM_MSGMNI] = "queues of one user",
+};
+
+#define QUOTA "quota." /* before the limit's name */
+#define QUOTA_LENGTH (sizeof QUOTA - 1)
+
 static int limit_named(const char *name, size_t length)
 {
 	for (int i = 0; i < LIMITS; i++)
@@ -72,6 +82,44 @@ static void show_limit(struct ctl *c, int l, bool json)
 		printf("%-6s  %20llu  %s\n", limit_info[l].name, value, limit_text[l]);
 }
 
+/* How many this user has of it; uid 0 has no quota. */
+static void show_quota(struct ctl *c, int l, bool json)
+{
+	uint64_t value, used;
+	int e = wire_quota(c->ns, l, &value, &used);
+
+	if (e)
+		ctl_die(EXIT_FAILED, "limits: the daemon does not tell quota.%s: %s", limit_info[l].name, strerror(-e));
+	if (json) {
+		json_open(limit_info[l].name, '{');
+		json_uint("value", value);
+		json_uint("used", used);
+		json_close('}');
+	} else if (value) {
+		printf(QUOTA "%-6s  %14llu  %s; %s has %llu\n", limit_info[l].name, (unsigned long long)value, quota_text[l],
+		       owner_name(geteuid()), (unsigned long long)used);
+	} else {
+		printf(QUOTA "%-6s  %14s  %s\n", limit_info[l].name, "none", quota_text[l]);
+	}
+}
+
+/* A quota's name; -1: it is none. */
+static int quota_named(struct ctl *c, const char *text)
+{
+	int l;
+
+	if (strncmp(text, QUOTA, QUOTA_LENGTH))
+		return -1;
+	if (!c->daemon)
+		ctl_die(EXIT_USAGE, "limits: %s: quotas are for daemons", text);
+	if (strchr(text, '='))
+		ctl_die(EXIT_USAGE, "limits: %s: quotas are ipcd's to set, with --quota or in its --limits-file", text);
+	l = limit_named(text + QUOTA_LENGTH, strlen(text + QUOTA_LENGTH));
+	if (!limit_has_quota((enum limit)l))
+		ctl_die(EXIT_USAGE, "limits: there is no quota '%s'; ipcctl limits lists them", text);
+	return l;
+}
+
 /* The value of NAME=VALUE, or nothing for NAME. */
 static bool parse_limit(const char *text, int *l, unsigned long long *value)
 {
@@ -84,6 +132,23 @@ static bool parse_limit(const char *text, int *l, unsigned long long *value)
 	return equals;
 }
 
+/* Those that are named, or all when nothing is. */
+static void show_quotas(struct ctl *c, int argc, char **argv, int named, bool json)
+{
+	if (!c->daemon)
+		return;
+	if (json)
+		json_open("quotas", '{');
+	for (int i = 1; i < argc; i++)
+		if (quota_named(c, argv[i]) >= 0)
+			show_quota(c, quota_named(c, argv[i]), json);
+	for (int l = 0; l < LIMITS && !named; l++)
+		if (limit_has_quota((enum limit)l))
+			show_quota(c, l, json);
+	if (json)
+		json_close('}');
+}
+
 int ctl_limits(struct ctl *c, int argc, char **argv)
 {
 	unsigned long long value;
@@ -94,7 +159,8 @@ int ctl_limits(struct ctl *c, int argc, char **argv)
 		if (!strcmp(argv[i], "--json")) {
 			json = true;
 		} else {
-			parse_limit(argv[i], &l, &value);
+			if (quota_named(c, argv[i]) < 0)
+				parse_limit(argv[i], &l, &value);
 			named++;
 		}
 	}
@@ -104,7 +170,7 @@ int ctl_limits(struct ctl *c, int argc, char **argv)
 		json_open("limits", '{');
 	}
 	for (int i = 1; i < argc; i++) {
-		if (!strcmp(argv[i], "--json"))
+		if (!strcmp(argv[i], "--json") || quota_named(c, argv[i]) >= 0)
 			continue;
 		if (!parse_limit(argv[i], &l, &value)) {
 			show_limit(c, l, json);
@@ -115,8 +181,10 @@ int ctl_limits(struct ctl *c, int argc, char **argv)
 	}
 	for (l = 0; l < LIMITS && !named; l++)
 		show_limit(c, l, json);
-	if (json) {
+	if (json)
 		json_close('}');
+	show_quotas(c, argc, argv, named, json);
+	if (json) {
 		json_close('}');
 		json_line();
 	}

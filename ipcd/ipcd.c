@@ -102,7 +102,7 @@ static void reload(void)
 	activation_notify(state);
 	if (!*options.limits_file)
 		log_say(LOG_INFO, "SIGHUP: there is no --limits-file to read again");
-	else if (limits_apply(ipc_serve_namespace(server), &options))
+	else if (limits_apply(server, &options))
 		log_say(LOG_INFO, "SIGHUP: limits read again from %s", options.limits_file);
 	activation_notify("READY=1");
 }
@@ -167,7 +167,7 @@ static void open_server(int passed)
 		log_die(STATUS_FAILED, "%s", *ipc_open_error() ? ipc_open_error() : strerror(errno));
 	if (*options.limits_file && access(options.limits_file, R_OK))
 		log_die(STATUS_FAILED, "cannot read the limits of %s: %s", options.limits_file, strerror(errno));
-	limits_apply(ipc_serve_namespace(server), &options);
+	limits_apply(server, &options);
 }
 
 static int serve(void)

@@ -24,7 +24,7 @@ struct options {
 	int socket_mode; /* -1: the default */
 	int workers;     /* 0: the library decides */
 	char limits_file[PATH_MAX];
-	const char *limit[LIMITS_GIVEN]; /* NAME=VALUE, checked */
+	struct { const char *text; bool quota; } limit[LIMITS_GIVEN]; /* NAME=VALUE, checked */
 	int limits;
 };
 void options_take(struct options *o, int argc, char **argv);
@@ -47,9 +47,10 @@ int activation_socket(char *path, size_t size); /* the one listening socket and 
 void activation_notify(const char *state);
 
 /* limits.c */
-bool limit_parse(const char *text, const char **name, unsigned long long *value, char *why, size_t size);
+/* NAME=VALUE, of a limit or of a quota. */
+bool limit_parse(const char *text, bool quota, const char **name, unsigned long long *value, char *why, size_t size);
 /* Set what the file says, then what the command line does. Bad lines are logged and change nothing. */
-bool limits_apply(ipc_ns *ns, const struct options *o);
+bool limits_apply(ipc_server *s, const struct options *o);
 
 /* check.c */
 int check_namespace(const char *directory);

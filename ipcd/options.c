@@ -24,7 +24,8 @@ static const char help[] =
 	"  --socket PATH         the socket (root: /run/ipcd/socket, otherwise $XDG_RUNTIME_DIR/ipcd/socket)\n"
 	"  --socket-mode MODE    its mode, octal (root: 0666, otherwise 0600)\n"
 	"  --limit NAME=VALUE    a limit of the namespace, by the kernel's name; as often as wanted\n"
-	"  --limits-file FILE    lines of NAME=VALUE, read again at SIGHUP; --limit wins\n"
+	"  --quota NAME=VALUE    the same for each user but root: shmmni, semmni, msgmni, shmall or semmns; 0: none\n"
+	"  --limits-file FILE    lines of NAME=VALUE or quota.NAME=VALUE, read again at SIGHUP; --limit and --quota win\n"
 	"  --mapping=file        where objects' memory is: files of the directory\n"
 	"  --workers N           threads (as many as processors, at least 4)\n"
 	"  --trust-clients       where the kernel cannot keep clients of other users from truncating segments, let them\n"
@@ -36,7 +37,7 @@ static const char help[] =
 	"\n"
 	"The exit status is 0, 1 when it failed or --check found something, 2 when the command line is wrong.\n";
 
-enum { FOREGROUND = 256, DIRECTORY, SOCKET, MODE, LIMIT, FILE_OF_LIMITS, MAPPING, WORKERS, TRUST, LEVEL, SYSLOG, CHECK, HELP,
+enum { FOREGROUND = 256, DIRECTORY, SOCKET, MODE, LIMIT, QUOTA, FILE_OF_LIMITS, MAPPING, WORKERS, TRUST, LEVEL, SYSLOG, CHECK, HELP,
        VERSION };
 
 static const struct option longs[] = {
@@ -45,6 +46,7 @@ static const struct option longs[] = {
 	{ "socket", required_argument, NULL, SOCKET },
 	{ "socket-mode", required_argument, NULL, MODE },
 	{ "limit", required_argument, NULL, LIMIT },
+	{ "quota", required_argument, NULL, QUOTA },
 	{ "limits-file", required_argument, NULL, FILE_OF_LIMITS },
 	{ "mapping", required_argument, NULL, MAPPING },
 	{ "workers", required_argument, NULL, WORKERS },
@@ -106,17 +108,19 @@ static int take_workers(const char *value)
 	return (int)n;
 }
 
-static void take_limit(struct options *o, const char *text)
+static void take_limit(struct options *o, const char *text, bool quota)
 {
+	const char *option = quota ? "--quota" : "--limit";
 	unsigned long long value;
 	const char *name;
 	char why[300];
 
-	if (!limit_parse(text, &name, &value, why, sizeof why))
-		log_die(STATUS_USAGE, "--limit: %s", why);
+	if (!limit_parse(text, quota, &name, &value, why, sizeof why))
+		log_die(STATUS_USAGE, "%s: %s", option, why);
 	if (o->limits == LIMITS_GIVEN)
-		log_die(STATUS_USAGE, "--limit is given more than %d times; use --limits-file", LIMITS_GIVEN);
-	o->limit[o->limits++] = text;
+		log_die(STATUS_USAGE, "--limit and --quota are given more than %d times; use --limits-file", LIMITS_GIVEN);
+	o->limit[o->limits].text = text;
+	o->limit[o->limits++].quota = quota;
 }
 
 _Noreturn static void print(const char *text)
@@ -141,7 +145,10 @@ static void take(struct options *o, int option, char **argv)
 		o->socket_mode = take_mode(optarg);
 		break;
 	case LIMIT:
-		take_limit(o, optarg);
+		take_limit(o, optarg, false);
+		break;
+	case QUOTA:
+		take_limit(o, optarg, true);
 		break;
 	case FILE_OF_LIMITS:
 		take_path(o->limits_file, "--limits-file", optarg);

@@ -2,6 +2,7 @@
 /* What the *get and *ctl calls of the three families share; opening and closing a namespace; limits. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/shm.h>
 
 #include "call.h"
 #include "libipc.h"
@@ -20,6 +21,14 @@ static int existing(struct get *g, const struct row *r)
 	return e ? e : row_id(r);
 }
 
+/* A daemon's log tells it. There never are large pages: that is no want of memory. */
+static int no_memory(struct ipc_ns *ns, const struct get *g, int e)
+{
+	if (e == -ENOMEM && ns->refused && !(g->kind == KIND_SHM && g->flags & SHM_HUGETLB))
+		ns->refused(ns, g->kind, LIMITS, false);
+	return e;
+}
+
 static int create(struct ipc_ns *ns, int who, struct get *g)
 {
 	const struct creds *c = creds_get();
@@ -30,7 +39,7 @@ static int create(struct ipc_ns *ns, int who, struct get *g)
 
 	e = g->create(g, ns, &file);
 	if (e)
-		return e;
+		return no_memory(ns, g, e);
 	r.v[R_KEY] = (uint32_t)g->key;
 	r.v[R_MODE] = ((uint32_t)g->flags & 0777) | g->mode;
 	r.v[R_UID] = r.v[R_CUID] = c->uid;
@@ -47,7 +56,7 @@ static int create(struct ipc_ns *ns, int who, struct get *g)
 	}
 	object_made(ns);
 	if (e)
-		return e;
+		return no_memory(ns, g, e);
 	e = registry_sync(ns, who);
 	if (e) { /* what can't be stored is not made */
 		object_removing(ns, g->kind, file);

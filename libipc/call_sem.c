@@ -12,10 +12,10 @@
 
 static int new_set(struct get *g, struct ipc_ns *ns, uint32_t *file)
 {
-	if (!g->size)
-		return -EINVAL;
-	if (area_value(&ns->reg, G_SEMS) + g->size > registry_limit(ns, LIM_SEMMNS))
-		return -ENOSPC;
+	int e = g->size ? registry_room(ns, KIND_SEM, g->size) : -EINVAL;
+
+	if (e)
+		return e;
 	g->row_size = (uint32_t)g->size;
 	return sem_set_create(ns, (uint32_t)g->size, file);
 }

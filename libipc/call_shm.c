@@ -50,16 +50,15 @@ static int huge_refused(void)
 
 static int new_segment(struct get *g, struct ipc_ns *ns, uint32_t *file)
 {
-	uint64_t max = registry_limit(ns, LIM_SHMMAX), pages, all = registry_limit(ns, LIM_SHMALL), used;
+	int e;
 
-	if (g->size < 1 || g->size > max)
+	if (g->size < 1 || g->size > registry_limit(ns, LIM_SHMMAX))
 		return -EINVAL;
-	pages = g->size / PAGE + (g->size % PAGE != 0);
-	if (pages * PAGE < g->size)
+	if (pages_of(g->size) * PAGE < g->size)
 		return -ENOSPC;
-	used = area_value(&ns->reg, G_PAGES) | (uint64_t)area_value(&ns->reg, G_PAGES + 1) << 32;
-	if (used + pages < used || used + pages > all)
-		return -ENOSPC;
+	e = registry_room(ns, KIND_SHM, g->size);
+	if (e)
+		return e;
 	if (g->flags & SHM_HUGETLB)
 		return huge_size_known(g->flags) ? huge_refused() : -EINVAL;
 	g->row_size = (uint32_t)g->size;

@@ -135,6 +135,13 @@ ipc_server *ipc_serve_open(const struct ipc_serve *options);
 /* The namespace that is served, for ipc_limit_set and the calls; owned by the server. */
 ipc_ns *ipc_serve_namespace(ipc_server *s);
 
+/*
+ * The most that each uid but 0 may own: the name is the limit's (shmmni, semmni, msgmni: objects; shmall: pages; semmns:
+ * semaphores), 0 ends it. Creating beyond it fails with ENOSPC, and IPC_SET that gives an object beyond it with EDQUOT,
+ * unless uid 0 gives. What is there stays. From any thread, at any time. -1 and EINVAL: no such name, or out of range.
+ */
+int ipc_serve_quota(ipc_server *s, const char *name, unsigned long long value);
+
 /* Serve until ipc_serve_stop(): 0. Or -1 and errno, when serving is not possible any more (ENOMEM, EMFILE, EIO). */
 int ipc_serve(ipc_server *s);
 

@@ -116,6 +116,10 @@ struct ipc_ns {
 	/* Is a request of the client with that tag under way? If not, none begins any more, and none is parked. */
 	bool (*busy)(struct ipc_ns *ns, uint32_t tag);
 	void (*ring)(struct ipc_ns *ns, uint32_t who); /* a parked request was performed */
+	/* The limit (registry.h) of which the uid has no room for one more within its quota; LIMITS: it has. */
+	int (*quota)(struct ipc_ns *ns, uid_t uid, enum kind kind, uint64_t size);
+	/* An object is not made: the limit, or the caller's quota of it, is reached. LIMITS: there is no memory. */
+	void (*refused)(struct ipc_ns *ns, enum kind kind, int limit, bool quota);
 };
 
 /* What a thread knows: its who number in the namespaces that it used last. */

@@ -160,11 +160,6 @@ void row_touch(struct txn *t, enum kind kind, uint32_t index)
 	txn_set(t, G_DIRTY, kind * IPCMNI + index + 1);
 }
 
-static uint64_t pages_of(uint64_t bytes)
-{
-	return bytes / PAGE + (bytes % PAGE != 0);
-}
-
 /* The namespace's totals for an object that comes (sign 1) or goes (-1). */
 static void count_entries(struct txn *t, enum kind kind, uint64_t size, int sign)
 {
@@ -182,24 +177,61 @@ static void count_entries(struct txn *t, enum kind kind, uint64_t size, int sign
 	}
 }
 
-static uint64_t limit_in(struct txn *t, enum limit l)
+static uint64_t limit_in(const struct area *reg, enum limit l)
 {
-	return area_value(t->area, G_LIMIT + 2 * l) | (uint64_t)area_value(t->area, G_LIMIT + 2 * l + 1) << 32;
+	return area_value(reg, G_LIMIT + 2 * l) | (uint64_t)area_value(reg, G_LIMIT + 2 * l + 1) << 32;
 }
 
-static int limits_allow(struct txn *t, enum kind kind, uint64_t size)
+/* Inside a transaction or a validated read: which limit leaves no room; LIMITS: none. */
+static int sum_reached(const struct area *reg, enum kind kind, uint64_t size)
 {
-	static const enum limit mni[KINDS] = { LIM_SHMMNI, LIM_SEMMNI, LIM_MSGMNI };
 	uint64_t pages;
 
 	if (kind == KIND_SHM) {
-		pages = area_value(t->area, G_PAGES) | (uint64_t)area_value(t->area, G_PAGES + 1) << 32;
-		if (pages + pages_of(size) < pages || pages + pages_of(size) > limit_in(t, LIM_SHMALL))
-			return -ENOSPC;
+		pages = area_value(reg, G_PAGES) | (uint64_t)area_value(reg, G_PAGES + 1) << 32;
+		if (pages + pages_of(size) < pages || pages + pages_of(size) > limit_in(reg, LIM_SHMALL))
+			return LIM_SHMALL;
 	}
-	if (kind == KIND_SEM && area_value(t->area, G_SEMS) + size > limit_in(t, LIM_SEMMNS))
-		return -ENOSPC;
-	return area_value(t->area, G_INUSE + kind) >= limit_in(t, mni[kind]) ? -ENOSPC : 0;
+	if (kind == KIND_SEM && area_value(reg, G_SEMS) + size > limit_in(reg, LIM_SEMMNS))
+		return LIM_SEMMNS;
+	return LIMITS;
+}
+
+static int number_reached(const struct area *reg, enum kind kind)
+{
+	static const enum limit mni[KINDS] = { LIM_SHMMNI, LIM_SEMMNI, LIM_MSGMNI };
+
+	return area_value(reg, G_INUSE + kind) >= limit_in(reg, mni[kind]) ? (int)mni[kind] : LIMITS;
+}
+
+static int over_quota(struct ipc_ns *ns, uid_t uid, enum kind kind, uint64_t size, bool *quota)
+{
+	int l = ns->quota ? ns->quota(ns, uid, kind, size) : LIMITS;
+
+	*quota = l < LIMITS;
+	return l;
+}
+
+static int refuse(struct ipc_ns *ns, enum kind kind, int limit, bool quota)
+{
+	if (ns->refused)
+		ns->refused(ns, kind, limit, quota);
+	return -ENOSPC;
+}
+
+int registry_room(struct ipc_ns *ns, enum kind kind, uint64_t size)
+{
+	bool quota = false;
+	uint64_t x;
+	int l;
+
+	do {
+		x = area_idle(&ns->reg);
+		l = sum_reached(&ns->reg, kind, size);
+		if (l == LIMITS)
+			l = over_quota(ns, creds_get()->uid, kind, size, &quota);
+	} while (!area_unmoved(&ns->reg, x));
+	return l < LIMITS ? refuse(ns, kind, l, quota) : 0;
 }
 
 /* The kernel's order: cyclic from the last index given, within max(64, 1.5 times those in use). */
@@ -252,20 +284,27 @@ int registry_add(struct ipc_ns *ns, int who, struct row *r)
 {
 	uint32_t index = 0, link, seq = 0;
 	struct txn t;
-	int e;
+	int e, l;
 
 	for (;;) {
+		bool quota = false;
+
 		txn_begin(&t, &ns->reg, (uint32_t)who);
 		e = 0;
+		l = LIMITS;
 		if (r->v[R_KEY] != IPC_PRIVATE && find_in(ns, r->kind, r->v[R_KEY], &index, &link))
 			e = -EEXIST;
 		if (!e)
-			e = limits_allow(&t, r->kind, row_size(r));
-		if (!e)
+			l = sum_reached(&ns->reg, r->kind, row_size(r));
+		if (!e && l == LIMITS)
+			l = number_reached(&ns->reg, r->kind);
+		if (!e && l == LIMITS)
+			l = over_quota(ns, r->v[R_UID], r->kind, row_size(r), &quota);
+		if (!e && l == LIMITS)
 			e = pick_index(ns, &t, r->kind, &index, &seq);
-		if (e) {
+		if (e || l < LIMITS) {
 			if (txn_valid(&t))
-				return e;
+				return e ? e : refuse(ns, r->kind, l, quota);
 			continue;
 		}
 		add_entries(&t, r, index, seq);
@@ -343,11 +382,18 @@ int registry_set_perm(struct ipc_ns *ns, int who, struct row *r, uid_t uid, gid_
 	struct txn t;
 
 	do {
+		bool over;
+		int e = 0;
+
 		txn_begin(&t, &ns->reg, (uint32_t)who);
 		row_load(ns, r->kind, r->index, r);
-		if (ROW_STATE(r->v[R_STATE]) == ROW_FREE || row_id(r) != id) {
+		if (ROW_STATE(r->v[R_STATE]) == ROW_FREE || row_id(r) != id)
+			e = -EIDRM;
+		else if (uid != r->v[R_UID] && creds_get()->uid && over_quota(ns, uid, r->kind, row_size(r), &over) < LIMITS)
+			e = -EDQUOT;
+		if (e) {
 			if (txn_valid(&t))
-				return -EIDRM;
+				return e;
 			t.too_long = true;
 			continue;
 		}

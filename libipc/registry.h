@@ -103,6 +103,17 @@ static inline uint64_t row_size(const struct row *r)
 	return (uint64_t)r->v[R_SIZE_HI] << 32 | r->v[R_SIZE];
 }
 
+static inline uint64_t pages_of(uint64_t bytes)
+{
+	return bytes / PAGE + (bytes % PAGE != 0);
+}
+
+/* A daemon may set a quota for each uid, of the same name. */
+static inline bool limit_has_quota(enum limit l)
+{
+	return l == LIM_SHMMNI || l == LIM_SHMALL || l == LIM_SEMMNI || l == LIM_SEMMNS || l == LIM_MSGMNI;
+}
+
 struct perm row_perm(const struct row *r);
 
 /* One state of a row; -EINVAL when there is no such object (index: any sequence). */
@@ -113,10 +124,13 @@ int registry_find(struct ipc_ns *ns, enum kind kind, key_t key, struct row *r); 
 uint64_t registry_limit(struct ipc_ns *ns, enum limit l);
 int registry_set_limit(struct ipc_ns *ns, int who, enum limit l, uint64_t value);
 
+/* Before memory is made for an object of the caller's: -ENOSPC when there is no room for its size, or in its quota. */
+int registry_room(struct ipc_ns *ns, enum kind kind, uint64_t size);
 /* Publish a new object (r: key, mode, size, owner, file). -EEXIST when the key is there by now, -ENOSPC. */
 int registry_add(struct ipc_ns *ns, int who, struct row *r);
 /* Remove it, or with keep (attached segments) mark it; -EINVAL when it is gone already. */
 int registry_remove(struct ipc_ns *ns, int who, struct row *r, bool keep);
+/* -EDQUOT: it is given to a uid whose quota is used up, by another one than uid 0. */
 int registry_set_perm(struct ipc_ns *ns, int who, struct row *r, uid_t uid, gid_t gid, uint32_t mode, uint32_t size,
 		      uint32_t file); /* file: where its memory is from now on; 0: where it was */
 /*

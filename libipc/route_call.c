@@ -124,6 +124,16 @@ int wire_limit(struct ipc_ns *ns, int limit, uint64_t value)
 	return (int)wire_request(ns, &c);
 }
 
+int wire_quota(struct ipc_ns *ns, int limit, uint64_t *value, uint64_t *used)
+{
+	struct wire_call c = { .op = WIRE_QUOTA, .arg = { limit } };
+	int e = (int)wire_request(ns, &c);
+
+	*value = (uint64_t)c.value[0];
+	*used = (uint64_t)c.value[1];
+	return e;
+}
+
 int wire_inspect(struct ipc_ns *ns, int what, enum kind kind, int id, uint32_t from, void *out, size_t each, int room)
 {
 	struct wire_call c = { .op = WIRE_INSPECT, .arg = { what, kind, id, from, room }, .in = out,

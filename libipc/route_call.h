@@ -34,6 +34,7 @@ int wire_msgctl(struct ipc_ns *ns, int id, int cmd, void *buf, bool bad);
 int wire_msgsnd(struct ipc_ns *ns, int id, long type, const void *text, size_t size, int flags, uint64_t number);
 ssize_t wire_msgrcv(struct ipc_ns *ns, int id, void *msg, size_t size, long type, int flags, uint64_t number);
 int wire_limit(struct ipc_ns *ns, int limit, uint64_t value);
+int wire_quota(struct ipc_ns *ns, int limit, uint64_t *value, uint64_t *used); /* value 0: there is none */
 /* inspect.h: what, of an object, from the n-th; how many there are, of which `room` are stored. */
 int wire_inspect(struct ipc_ns *ns, int what, enum kind kind, int id, uint32_t from, void *out, size_t each, int room);
 int wire_undo(struct ipc_ns *ns);

@@ -715,6 +715,8 @@ static int open_server(struct ipc_server *s)
 	s->ns->busy = client_busy;
 	s->ns->move = move_object;
 	s->ns->left = move_close_file;
+	s->ns->quota = quota_reached;
+	s->ns->refused = quota_refused;
 	e = only_one(s);
 	if (e)
 		return e;

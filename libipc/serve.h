@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 
 #include "libipc.h"
+#include "registry.h"
 #include "slot.h"
 #include "wait.h"
 #include "wire.h"
@@ -102,6 +103,8 @@ struct ipc_server {
 	bool orphans;            /* there may be removed segments that nobody has attached */
 	uint64_t tidied;         /* the registry's op when that was done last */
 	struct opener opener;
+	_Atomic uint64_t quota[LIMITS];        /* 0: none */
+	_Atomic int64_t said[LIMITS + 1][2]; /* when the log had a line about a limit, or a quota; milliseconds */
 	_Atomic bool stopping;
 };
 
@@ -153,6 +156,11 @@ bool opener_trusts(const struct ipc_server *s, uid_t owner, uid_t uid);
 int move_object(struct ipc_ns *ns, int who, struct obj *o, struct row *r, const struct perm *to, uint32_t size);
 void move_thaw_all(struct ipc_ns *ns);
 void move_close_file(struct ipc_ns *ns, enum kind kind, uint32_t file);
+
+/* serve_quota.c: what one uid may own (as ns->quota, ns->refused) */
+int quota_reached(struct ipc_ns *ns, uid_t uid, enum kind kind, uint64_t size);
+void quota_refused(struct ipc_ns *ns, enum kind kind, int limit, bool quota);
+uint64_t quota_used(struct ipc_ns *ns, uid_t uid, enum limit l, uint64_t *value); /* of *value, the quota */
 
 /* serve_call.c: what is asked for */
 long call_perform(struct call *k);

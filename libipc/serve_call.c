@@ -555,6 +555,17 @@ static long perform_limit(struct call *k)
 	return result(ipc_limit_set(view_of(k), limit_info[ARG(0)].name, (unsigned long long)ARG(1)));
 }
 
+static long perform_quota(struct call *k)
+{
+	uint64_t value;
+
+	if (ARG(0) < 0 || ARG(0) >= LIMITS || !limit_has_quota((enum limit)ARG(0)))
+		return -EPROTO;
+	k->reply.value[1] = (int64_t)quota_used(k->server->ns, k->from.uid, (enum limit)ARG(0), &value);
+	k->reply.value[0] = (int64_t)value;
+	return 0;
+}
+
 /* Everybody gets what *_STAT_ANY tells; the rest is for those who may read the object, and for this daemon's user. */
 static int may_inspect(struct call *k, enum kind kind, int id, enum inspect_what what)
 {
@@ -642,6 +653,8 @@ static long perform(struct call *k)
 		return perform_resident(k);
 	case WIRE_LIMIT:
 		return perform_limit(k);
+	case WIRE_QUOTA:
+		return perform_quota(k);
 	case WIRE_INSPECT:
 		return perform_inspect(k);
 	case WIRE_SETTLE:

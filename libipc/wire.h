@@ -49,6 +49,7 @@ enum wire_op {
 	WIRE_UNDO,      /* apply this process's undo now */
 	WIRE_RESIDENT,  /* id -> bytes of the segment that have memory */
 	WIRE_LIMIT,     /* which, value */
+	WIRE_QUOTA,     /* which -> the quota or 0, what this uid has */
 	WIRE_INSPECT,   /* what, kind, id, from, room -> (structs of inspect.h); result how many there are */
 	WIRE_SETTLE,    /* nothing: whoever has died is reaped, what was begun in the registry is completed */
 	WIRE_BYE,       /* this thread needs its number no more; not answered */
