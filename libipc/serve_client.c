@@ -614,7 +614,7 @@ int client_fork(struct call *k)
 	return 0;
 }
 
-/* The child may end before it says anything. */
+/* The child may end before it says anything; it may even have gone, waited for, before we look. */
 void client_named(struct call *k)
 {
 	struct ipc_server *s = k->server;
@@ -627,7 +627,7 @@ void client_named(struct call *k)
 	if (!c)
 		return;
 	if (WORD_STATE(word) == SLOT_NEWBORN && WORD_PID(word) == mine && TAG(SLOT_OF(tag), WORD_GEN(word)) == tag &&
-	    parent_of(child) == mine &&
+	    (parent_of(child) == mine || (child > 0 && is_gone(child))) &&
 	    atomic_compare_exchange_strong(&r->word, &word, WORD(SLOT_NEWBORN, WORD_GEN(word), child))) {
 		c->view->pid = child;
 		watch_process(s, c, child);
