@@ -21,10 +21,10 @@
 #define MADV_POPULATE_READ 22
 #endif
 
-/* A daemon's threads are not kept by an object that changes all the time. */
+/* A daemon's threads are for all: no object keeps them that changes all the time, with ten thousand rows of undo. */
 static int tries_of(const struct ipc_ns *ns)
 {
-	return ns->server ? 30 : 1000;
+	return ns->server ? 4 : 1000;
 }
 
 /* ---- segments ---- */

@@ -10,11 +10,12 @@
 IPCD=$(realpath -m "${IPCD:-$(dirname "$IPCRUN")/ipcd}")
 [ -x "$IPCD" ] || { echo "Bail out! no $IPCD"; exit 1; }
 job=$top/t/lib/job.pl
-socket=$tmp/socket log=$tmp/log holder='' pid=''
+socket=$tmp/socket log=$tmp/log holder='' pid='' second=''
 chmod 755 "$tmp"
 at_exit() {
 	disown -a
 	[ -z "$pid" ] || kill -KILL "$pid" 2>/dev/null
+	[ -z "$second" ] || kill -KILL "$second" 2>/dev/null
 	[ -z "$holder" ] || kill -KILL "$holder" "$waiter" "$reader" 2>/dev/null
 }
 ctl=("$IPCCTL" "--daemon=$socket")
@@ -136,6 +137,22 @@ if [ ${#as_other[@]} != 0 ]; then
 		" 0 +5 +[0-9]+ +0 +0"
 	"${as_other[@]}" "${ctl[@]}" rm -S 0x55
 	report $? "... and he removes them"
+	# A daemon that is not root's.
+	mkdir -m 755 "$tmp/theirs"
+	chown $((uid + 20000)) "$tmp/theirs"
+	"${as_other[@]}" "$IPCD" --foreground --namespace-dir "$tmp/theirs/ns" --socket "$tmp/theirs/socket" --socket-mode 0666 2>"$tmp/theirs.log" &
+	second=$!
+	check "a daemon of another user gets ready" soon grep -q ready: "$tmp/theirs.log"
+	"${as_owner[@]}" "$IPCRUN" --daemon="$tmp/theirs/socket" perl -e 'semctl(semget(0x55, 1, 01600) // die, 0, 16, 5) || die'
+	like "... who sees everything, too" "$("${as_other[@]}" "$IPCCTL" --daemon="$tmp/theirs/socket" show 0 sem)" " 0 +5 +[0-9]+ +0 +0"
+	like "... as root does" "$("$IPCCTL" --daemon="$tmp/theirs/socket" show 0 sem)" " 0 +5 +[0-9]+ +0 +0"
+	status "... and nobody else" 1 setpriv --reuid 29999 --regid 29999 --clear-groups "$IPCCTL" --daemon="$tmp/theirs/socket" show 0 sem
+	chmod 600 "$tmp/theirs/socket"
+	one_line "a socket that others may not use" 1 "may not be used by uid $uid" "${as_owner[@]}" "$IPCCTL" --daemon="$tmp/theirs/socket" ls
+	kill -TERM "$second"
+	wait "$second"
+	is "... and it ends well" $? 0
+	second=''
 else
 	skip "what other users see" "needs root and setpriv"
 fi
