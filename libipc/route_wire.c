@@ -462,7 +462,8 @@ static int renew(struct ipc_ns *ns, struct link *l, int fd, const sigset_t *mask
 /* Make the connection and say who we are; the first time, get a slot. */
 static int introduce(struct ipc_ns *ns, struct link *l, uint32_t who, const sigset_t *mask)
 {
-	struct wire_call c = { .op = WIRE_HELLO, .arg = { ns->tag, who, (int64_t)ns->table } };
+	struct wire_call c = { .op = WIRE_HELLO, .arg = { ns->tag, who, (int64_t)ns->table,
+							   raw_call(SYS_gettid, 0, 0, 0, 0, 0, 0), ns->pid } };
 	long result = 0;
 	int e = dial(ns->wire, l);
 

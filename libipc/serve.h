@@ -93,6 +93,8 @@ struct ipc_server {
 	struct client *client[WHO_MAX]; /* by slot */
 	struct parked *parked[WHO_MAX]; /* by who number */
 	uint32_t parked_high;
+	_Atomic pid_t thread[WHO_MAX]; /* by who number: the thread's id, if known */
+	uint32_t ticks;
 	struct conn *conns;
 	uint32_t conns_count;
 	struct timespec alarm; /* what alarm_fd is set to; 0: nothing */
@@ -127,6 +129,11 @@ void serve_log(struct ipc_server *s, int priority, const char *fmt, ...) __attri
 int serve_watch(struct ipc_server *s, int fd, uint32_t events, struct source *source, bool again);
 void serve_reply(struct ipc_server *s, struct conn *c, struct call *k, long result);
 void conn_put(struct ipc_server *s, struct conn *c);
+/*
+ * Connections of a process, or only of its thread `who`, but not this one: what is under way there comes to its end, what
+ * is parked is forgotten, and nothing more is performed. Their locks are taken.
+ */
+void conns_end(struct ipc_server *s, const struct client *client, uint32_t who, const struct conn *but);
 
 /* serve_client.c: processes */
 int client_hello(struct call *k);
@@ -139,6 +146,8 @@ void client_gone(struct ipc_server *s, struct client *c);
 void client_put(struct ipc_server *s, struct client *c);
 /* All that it has attached is counted. */
 void client_declared(struct ipc_server *s, struct client *c);
+/* Who numbers of threads that ended and could not say so are given back. */
+void threads_look(struct ipc_server *s);
 void clients_load(struct ipc_server *s);
 void clients_free(struct ipc_server *s);
 

@@ -124,7 +124,7 @@ static long resume_semop(struct call *k, struct sembuf *sops, size_t nsops)
 		if (!e)
 			e = sem_set_resume(view_of(k), who, o, id, sops, (uint32_t)nsops, ARG(2) ? &deadline : NULL);
 	} while (e == -EIDRM && moves++ < CALL_MOVES && object_moved(view_of(k), KIND_SEM, id, object_used));
-	return e;
+	return e == -EINVAL ? -EIDRM : e; /* it has been removed since the call was made */
 }
 
 static long perform_semop(struct call *k)
@@ -229,7 +229,7 @@ static long resume_message(struct call *k, void *msg, size_t size)
 		else if (!r)
 			r = msg_queue_receive_resume(view_of(k), who, o, id, msg, size, ARG(2), (int)ARG(3));
 	} while (r == -EIDRM && moves++ < CALL_MOVES && object_moved(view_of(k), KIND_MSG, id, object_used));
-	return r;
+	return r == -EINVAL ? -EIDRM : r;
 }
 
 static long perform_msgsnd(struct call *k)
@@ -595,6 +595,7 @@ static long perform(struct call *k)
 		area_idle(&k->server->ns->reg);
 		return 0;
 	case WIRE_BYE:
+		atomic_store(&k->server->thread[k->conn->who], 0);
 		who_give(view_of(k), k->conn->who);
 		k->conn->who = 0;
 		return 0;

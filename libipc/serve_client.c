@@ -367,6 +367,7 @@ void client_gone(struct ipc_server *s, struct client *c)
 
 	if (who > 0)
 		slot_reap(s->ns, who, c->tag);
+	conns_end(s, c, 0, NULL); /* a child of a bare clone may have them open still */
 	pthread_mutex_lock(&s->lock);
 	mine = s->client[SLOT_OF(c->tag)] == c;
 	if (mine)
@@ -444,6 +445,7 @@ static struct client *adopt(struct call *k, int *lock)
 			continue;
 		c = client_get(s, TAG(i, WORD_GEN(word)));
 		if (c && !move_mark(ns, i, k->from.uid)) {
+			conns_end(s, c, 0, k->conn); /* with what was parked there */
 			reap_exec(ns, ns_enter(ns), c->tag);
 			return c;
 		}
@@ -472,6 +474,8 @@ static struct client *newcomer(struct call *k, int *lock)
 	if (c)
 		atomic_store(&r->word, WORD(SLOT_LIVE, WORD_GEN(atomic_load(&r->word)), k->from.pid));
 	if (!c || watch_process(s, c, k->from.pid)) {
+		if (c)
+			client_put(s, c);
 		atomic_store(&r->word, WORD(SLOT_FREE, WORD_GEN(atomic_load(&r->word)) + 1, 0));
 		close(*lock);
 		*lock = -ENOMEM;
@@ -492,7 +496,8 @@ static int known(struct call *k, uint32_t tag, struct client **out)
 
 	if (!c || TAG(SLOT_OF(tag), WORD_GEN(word)) != tag)
 		e = -ESTALE;
-	else if (WORD_STATE(word) == SLOT_LIVE && WORD_PID(word) != k->from.pid)
+	else if (WORD_STATE(word) == SLOT_LIVE &&
+		 (WORD_PID(word) != k->from.pid || atomic_load(&r->start) != process_start(k->from.pid, &gone)))
 		e = -EPERM;
 	else if (WORD_STATE(word) == SLOT_NEWBORN && !may_be(k->from.pid, WORD_PID(word)))
 		e = -EPERM;
@@ -510,21 +515,26 @@ static int known(struct call *k, uint32_t tag, struct client **out)
 	return e;
 }
 
-/* This thread's number: the one that it had, or a new one. */
+/*
+ * This thread's number: the one that it had, or a new one. Its last connection may be there still, if it was closed in
+ * this moment, or by another thread during a call: what is under way there comes to its end first.
+ */
 static int number_of(struct call *k, struct client *c, uint32_t who)
 {
 	struct ipc_ns *ns = k->server->ns;
-	bool taken = false;
 
-	if (who && who < WHO_MAX && (uint32_t)atomic_load(&ns->slots->who[who]) == c->tag) {
-		pthread_mutex_lock(&k->server->lock);
-		for (struct conn *o = k->server->conns; o && !taken; o = o->next)
-			taken = o != k->conn && o->client == c && o->who == who && !o->closed;
-		pthread_mutex_unlock(&k->server->lock);
-		if (!taken)
-			return (int)who;
-	}
-	return who_take(c->view);
+	if (!who || who >= WHO_MAX || (uint32_t)atomic_load(&ns->slots->who[who]) != c->tag)
+		return who_take(c->view);
+	conns_end(k->server, c, who, k->conn);
+	return file_fence(area_who(&ns->reg, who), WHO_SIZE) ? -ENOMEM : (int)who;
+}
+
+/* The process and its threads go by the same numbers there and here: it is in our pid namespace. */
+static void note_thread(struct call *k, uint32_t who)
+{
+	bool same = k->request.arg[4] == k->from.pid;
+
+	atomic_store(&k->server->thread[who], same ? (pid_t)k->request.arg[3] : 0);
 }
 
 int client_hello(struct call *k)
@@ -555,6 +565,8 @@ int client_hello(struct call *k)
 		return e;
 	}
 	e = number_of(k, c, who);
+	if (e > 0)
+		note_thread(k, (uint32_t)e);
 	k->reply.value[0] = c->tag;
 	k->reply.value[1] = k->server->ns->slots->row[SLOT_OF(c->tag)].uid - 1;
 	k->reply.value[2] = geteuid();
@@ -633,6 +645,45 @@ void client_named(struct call *k)
 		watch_process(s, c, child);
 	}
 	client_put(s, c);
+}
+
+/* ---- threads ---- */
+
+static bool thread_gone(pid_t pid, pid_t tid)
+{
+	char path[60];
+
+	snprintf(path, sizeof path, "/proc/%d/task/%d", (int)pid, (int)tid);
+	return access(path, F_OK) && errno == ENOENT;
+}
+
+static bool has_connection(struct ipc_server *s, uint32_t who)
+{
+	struct conn *c;
+
+	pthread_mutex_lock(&s->lock);
+	for (c = s->conns; c && c->who != who; c = c->next)
+		;
+	pthread_mutex_unlock(&s->lock);
+	return c;
+}
+
+void threads_look(struct ipc_server *s)
+{
+	for (uint32_t w = 1, high = whos_high(s->ns); w < high; w++) {
+		uint32_t tag = (uint32_t)atomic_load(&s->ns->slots->who[w]);
+		pid_t tid = atomic_load(&s->thread[w]);
+		struct client *c = tag && tid ? client_get(s, tag) : NULL;
+
+		if (!c)
+			continue;
+		if (thread_gone(c->view->pid, tid) && !has_connection(s, w) && client_begins(c)) {
+			atomic_store(&s->thread[w], 0);
+			who_give(c->view, w);
+			client_ends(s, c);
+		}
+		client_put(s, c);
+	}
 }
 
 /* ---- after a restart ---- */
