@@ -566,6 +566,8 @@ static void end_sleep(struct frame *f)
 	long result = -EINTR;
 	int e;
 
+	if (atomic_load(&f->settled)) /* the next signal comes as this one's handler is about to run */
+		return;
 	ns_quiet(&c);
 	unhandled(&mask, &c.mask); /* no handler comes in here, which would take this frame's reply */
 	do {

@@ -66,6 +66,14 @@ struct parked {
 	uint32_t size;
 };
 
+/* The reply to a thread's last request, in case that it is lost with the connection: the program may close any. */
+struct kept {
+	uint64_t number;
+	int64_t result, type;
+	char *text;
+	uint32_t size;
+};
+
 struct retired {
 	struct retired *next;
 	struct area area;
@@ -94,6 +102,7 @@ struct ipc_server {
 	struct parked *parked[WHO_MAX]; /* by who number */
 	uint32_t parked_high;
 	_Atomic pid_t thread[WHO_MAX]; /* by who number: the thread's id, if known */
+	struct kept kept[WHO_MAX]; /* by who number; server.lock */
 	uint32_t ticks;
 	struct conn *conns;
 	uint32_t conns_count;
@@ -165,6 +174,9 @@ void move_close_file(struct ipc_ns *ns, enum kind kind, uint32_t file);
 
 /* serve_call.c: what is asked for */
 long call_perform(struct call *k);
+/* With conn.lock: what was performed is not performed again. */
+void reply_keep(struct call *k, long result);
+void reply_forget(struct ipc_server *s, uint32_t who);
 
 /* serve_park.c: those that sleep */
 int park(struct frame *f, const struct timespec *deadline);

@@ -22,6 +22,7 @@
 #define SLOT_TRIES 100
 #define ENDING_MOMENTS 5000
 #define MOMENT_NS 20000
+#define ENDING_TRIES 50 /* milliseconds */
 
 /* ---- what the kernel says ---- */
 
@@ -50,10 +51,18 @@ static bool is_gone(pid_t pid)
 	return gone;
 }
 
-/* Is the process the one that a slot was made for, or a child of it? */
+/*
+ * Is the process the one that a slot was made for, or a child of it? One that is ending has no children any more, and a
+ * moment later it is gone.
+ */
 static bool may_be(pid_t pid, pid_t maker)
 {
-	return pid == maker || parent_of(pid) == maker || is_gone(maker);
+	for (int tries = 0; tries < ENDING_TRIES; tries++) {
+		if (pid == maker || parent_of(pid) == maker || is_gone(maker))
+			return true;
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	}
+	return false;
 }
 
 /* ---- slots ---- */
@@ -353,8 +362,10 @@ bool client_busy(struct ipc_ns *ns, uint32_t tag)
 	}
 
 	for (uint32_t w = 1; !busy && w < whos_high(ns); w++)
-		if ((uint32_t)atomic_load(&ns->slots->who[w]) == tag)
+		if ((uint32_t)atomic_load(&ns->slots->who[w]) == tag) {
 			park_drop(s, w);
+			reply_forget(s, w);
+		}
 	if (c)
 		client_put(s, c);
 	return busy;
@@ -679,6 +690,7 @@ void threads_look(struct ipc_server *s)
 			continue;
 		if (thread_gone(c->view->pid, tid) && !has_connection(s, w) && client_begins(c)) {
 			atomic_store(&s->thread[w], 0);
+			reply_forget(s, w);
 			who_give(c->view, w);
 			client_ends(s, c);
 		}
@@ -769,6 +781,8 @@ void clients_load(struct ipc_server *s)
 
 void clients_free(struct ipc_server *s)
 {
+	for (uint32_t i = 0; i < WHO_MAX; i++)
+		free(s->kept[i].text);
 	for (uint32_t i = 0; i < WHO_MAX; i++)
 		if (s->client[i]) {
 			if (s->client[i]->pidfd >= 0)

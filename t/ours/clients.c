@@ -79,7 +79,10 @@ static long memory(void)
 
 static void begin(void)
 {
+	int go = sh->go;
+
 	memset((void *)sh, 0, sizeof *sh);
+	atomic_store(&sh->go, go);
 }
 
 /* A client of another uid that does fn, after it has been served once. */
@@ -109,7 +112,8 @@ static int load(void *arg)
 	unsigned seed = (unsigned)(long)arg;
 	struct { long type; char text[200]; } m = { .type = 1 };
 	struct timespec t = { .tv_nsec = 1000000 };
-	struct sembuf s = { .sem_num = 1, .sem_op = -1, .sem_flg = SEM_UNDO };
+	struct sembuf s = { .sem_num = 2, .sem_op = -1, .sem_flg = SEM_UNDO };
+	int given = 0, taken = 0;
 	void *p = NULL;
 
 	if (seed % 2)
@@ -117,16 +121,16 @@ static int load(void *arg)
 	for (;;) {
 		switch (rand_r(&seed) % 9) {
 		case 0:
-			op(0, 1, SEM_UNDO);
+			given += !op(0, 1, SEM_UNDO);
 			break;
-		case 1:
-			op(0, -1, SEM_UNDO | IPC_NOWAIT);
+		case 1: /* no more than it has given: more undo than units would be clipped */
+			given -= given && !op(0, -1, SEM_UNDO | IPC_NOWAIT);
 			break;
 		case 2:
 			ipc_semtimedop(ns, set, &s, 1, &t);
 			break;
 		case 3:
-			op(1, 1, SEM_UNDO);
+			taken += taken ? -!op(1, 1, SEM_UNDO) : !op(1, -1, SEM_UNDO);
 			break;
 		case 4:
 			m.type = 1 + rand_r(&seed) % 3;
@@ -195,14 +199,17 @@ static void killed(int n)
 	long fits = fill_and_drain(), before_memory;
 	int before_fds, before_slots, before_numbers;
 
+	op(1, 1000, 0);
 	run_load(3 * AT_ONCE); /* what is allotted once, is */
 	fill_and_drain();
+	wait_until(slots() <= 2);
 	before_memory = memory();
 	before_fds = ipcd_descriptors();
 	run_load(n);
-	is(value(0, GETVAL), 0, "%d clients killed under load: undo is applied", n);
-	is(value(1, GETVAL), 0, "... everywhere");
-	ok(idle_waits(0) && idle_waits(1), "... nobody waits");
+	wait_until(slots() <= 2); /* orphans */
+	is(value(0, GETVAL), 0, "%d clients killed under load: what they gave is taken back", n);
+	is(value(1, GETVAL), 1000, "... what they took is given back");
+	ok(idle_waits(2), "... nobody waits");
 	is(attached(), 0, "... nothing is attached");
 	is(fill_and_drain(), fits, "... the queue holds as many messages as before");
 	before_numbers = 1;
