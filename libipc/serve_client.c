@@ -129,21 +129,36 @@ static int marks_file(struct ipc_ns *ns, uid_t uid)
 	return fd;
 }
 
+static void free_slot(struct slot_row *r)
+{
+	atomic_store(&r->word, WORD(SLOT_FREE, WORD_GEN(atomic_load(&r->word)) + 1, 0));
+}
+
+/* Those whose last owner's mapping was there still: kept until another one is found, then somebody else's. */
+static void free_skipped(struct ipc_ns *ns, const uint32_t *skipped, int n)
+{
+	while (n)
+		free_slot(&ns->slots->row[skipped[--n]]);
+}
+
 /* A slot for a process: claimed, its file locked (*lock), nobody's mark in it. Its number, or -errno. */
 static int new_slot(struct ipc_ns *ns, pid_t pid, uid_t uid, int *lock)
 {
-	int marks = marks_file(ns, uid);
+	int marks = marks_file(ns, uid), tries, result = -EAGAIN;
+	uint32_t skipped[SLOT_TRIES];
 
 	if (marks < 0)
 		return marks;
 	close(marks);
-	for (int tries = 0; tries < SLOT_TRIES; tries++) {
+	for (tries = 0; tries < SLOT_TRIES; tries++) {
 		uint32_t slot = slot_claim(ns, SLOT_CLAIMED, pid);
 		struct slot_row *r = &ns->slots->row[slot];
 		pthread_mutex_t *mutex;
 
-		if (!slot)
-			return -ENOMEM;
+		if (!slot) {
+			result = -ENOMEM;
+			break;
+		}
 		r->uid = uid + 1;
 		atomic_store(&r->making, 0);
 		atomic_store(&r->start, 0);
@@ -155,14 +170,18 @@ static int new_slot(struct ipc_ns *ns, pid_t pid, uid_t uid, int *lock)
 		}
 		if (*lock >= 0) {
 			memset(mutex, 0, sizeof *mutex);
-			return (int)slot;
+			result = (int)slot;
+			break;
 		}
 		if (*lock != -EAGAIN) {
-			atomic_store(&r->word, WORD(SLOT_FREE, WORD_GEN(atomic_load(&r->word)) + 1, 0));
-			return *lock;
+			free_slot(r);
+			result = *lock;
+			break;
 		}
+		skipped[tries] = slot;
 	}
-	return -EAGAIN;
+	free_skipped(ns, skipped, tries);
+	return result;
 }
 
 /* ---- clients ---- */
