@@ -486,7 +486,8 @@ static int renew(struct ipc_ns *ns, struct link *l, int fd, const sigset_t *mask
 /* Make the connection and say who we are; the first time, get a slot. */
 static int introduce(struct ipc_ns *ns, struct link *l, uint32_t who, const sigset_t *mask)
 {
-	struct wire_call c = { .op = WIRE_HELLO, .arg = { ns->tag, who, (int64_t)ns->table } };
+	struct wire_call c = { .op = WIRE_HELLO, .arg = { ns->tag, who, (int64_t)ns->table,
+							   raw_call(SYS_gettid, 0, 0, 0, 0, 0, 0), ns->pid } };
 	long result = 0;
 	int e = dial(ns->wire, l);
 
@@ -589,6 +590,8 @@ static void end_sleep(struct frame *f)
 	long result = -EINTR;
 	int e;
 
+	if (atomic_load(&f->settled)) /* the next signal comes as this one's handler is about to run */
+		return;
 	ns_quiet(&c);
 	unhandled(&mask, &c.mask); /* no handler comes in here, which would take this frame's reply */
 	do {

@@ -23,6 +23,7 @@
 #define BACKLOG 512
 #define WORKERS_LEAST 4
 #define WORKERS_MOST 64
+#define THREADS_EVERY 5  /* seconds */
 #define SILENCE 30       /* seconds until a connection has said who it is */
 #define CONNS_OF_UID 8192 /* more than a user's processes and threads need */
 
@@ -81,6 +82,32 @@ static void conn_close(struct ipc_server *s, struct conn *c)
 	epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
 	shutdown(c->fd, SHUT_RDWR);
 	conn_put(s, c);
+}
+
+/* A worker may be at it: that one closes it. */
+void conns_end(struct ipc_server *s, const struct client *client, uint32_t who, const struct conn *but)
+{
+	struct conn *c;
+
+	do {
+		pthread_mutex_lock(&s->lock);
+		for (c = s->conns; c; c = c->next)
+			if (c->client == client && c != but && c->who && (!who || c->who == who))
+				break;
+		if (c)
+			atomic_fetch_add(&c->refs, 1);
+		pthread_mutex_unlock(&s->lock);
+		if (!c)
+			break;
+		pthread_mutex_lock(&c->lock);
+		park_forget(s, c);
+		pthread_mutex_lock(&s->lock);
+		c->who = 0;
+		pthread_mutex_unlock(&s->lock);
+		pthread_mutex_unlock(&c->lock);
+		shutdown(c->fd, SHUT_RDWR);
+		conn_put(s, c);
+	} while (c);
 }
 
 /* The groups of who connected, as they were then. */
@@ -205,12 +232,8 @@ static void close_silent(struct ipc_server *s)
 		found = c;
 		if (!c)
 			break;
-		pthread_mutex_lock(&c->lock); /* nobody is at it */
-		if (!c->client)
-			conn_close(s, c);
-		else
-			found = false;
-		pthread_mutex_unlock(&c->lock);
+		c->since = now.tv_sec;
+		shutdown(c->fd, SHUT_RDWR); /* a worker may be at it: that one closes it */
 		conn_put(s, c);
 	}
 }
@@ -363,7 +386,7 @@ static bool serve_one(struct ipc_server *s, struct conn *c, struct call *k)
 	r = call_perform(k);
 	pthread_mutex_unlock(&c->lock);
 	serve_current = NULL;
-	if (r == -EINPROGRESS && c->parked) { /* the answer comes when it was performed */
+	if (r == -EINPROGRESS) { /* the answer comes, or has come by now, from whoever found it performed */
 		park_check(s, c->who);
 		return true;
 	}
@@ -476,6 +499,8 @@ static void tick(struct ipc_server *s)
 	}
 	if (who > 0)
 		drop_orphans(s, who);
+	if (++s->ticks % THREADS_EVERY == 0)
+		threads_look(s);
 	park_tick(s, true);
 	close_silent(s);
 }

@@ -67,6 +67,14 @@ struct parked {
 	uint32_t size;
 };
 
+/* The reply to a thread's last request, in case that it is lost with the connection: the program may close any. */
+struct kept {
+	uint64_t number;
+	int64_t result, type;
+	char *text;
+	uint32_t size;
+};
+
 struct retired {
 	struct retired *next;
 	struct area area;
@@ -94,6 +102,9 @@ struct ipc_server {
 	struct client *client[WHO_MAX]; /* by slot */
 	struct parked *parked[WHO_MAX]; /* by who number */
 	uint32_t parked_high;
+	_Atomic pid_t thread[WHO_MAX]; /* by who number: the thread's id, if known */
+	struct kept kept[WHO_MAX]; /* by who number; server.lock */
+	uint32_t ticks;
 	struct conn *conns;
 	uint32_t conns_count;
 	struct timespec alarm; /* what alarm_fd is set to; 0: nothing */
@@ -130,6 +141,11 @@ void serve_log(struct ipc_server *s, int priority, const char *fmt, ...) __attri
 int serve_watch(struct ipc_server *s, int fd, uint32_t events, struct source *source, bool again);
 void serve_reply(struct ipc_server *s, struct conn *c, struct call *k, long result);
 void conn_put(struct ipc_server *s, struct conn *c);
+/*
+ * Connections of a process, or only of its thread `who`, but not this one: what is under way there comes to its end, what
+ * is parked is forgotten, and nothing more is performed. Their locks are taken.
+ */
+void conns_end(struct ipc_server *s, const struct client *client, uint32_t who, const struct conn *but);
 
 /* serve_client.c: processes */
 int client_hello(struct call *k);
@@ -142,6 +158,8 @@ void client_gone(struct ipc_server *s, struct client *c);
 void client_put(struct ipc_server *s, struct client *c);
 /* All that it has attached is counted. */
 void client_declared(struct ipc_server *s, struct client *c);
+/* Who numbers of threads that ended and could not say so are given back. */
+void threads_look(struct ipc_server *s);
 void clients_load(struct ipc_server *s);
 void clients_free(struct ipc_server *s);
 
@@ -164,6 +182,9 @@ uint64_t quota_used(struct ipc_ns *ns, uid_t uid, enum limit l, uint64_t *value)
 
 /* serve_call.c: what is asked for */
 long call_perform(struct call *k);
+/* With conn.lock: what was performed is not performed again. */
+void reply_keep(struct call *k, long result);
+void reply_forget(struct ipc_server *s, uint32_t who);
 
 /* serve_park.c: those that sleep */
 int park(struct frame *f, const struct timespec *deadline);

@@ -125,7 +125,7 @@ static long resume_semop(struct call *k, struct sembuf *sops, size_t nsops)
 		if (!e)
 			e = sem_set_resume(view_of(k), who, o, id, sops, (uint32_t)nsops, ARG(2) ? &deadline : NULL);
 	} while (e == -EIDRM && moves++ < CALL_MOVES && object_moved(view_of(k), KIND_SEM, id, object_used));
-	return e;
+	return e == -EINVAL ? -EIDRM : e; /* it has been removed since the call was made */
 }
 
 static long perform_semop(struct call *k)
@@ -230,7 +230,7 @@ static long resume_message(struct call *k, void *msg, size_t size)
 		else if (!r)
 			r = msg_queue_receive_resume(view_of(k), who, o, id, msg, size, ARG(2), (int)ARG(3));
 	} while (r == -EIDRM && moves++ < CALL_MOVES && object_moved(view_of(k), KIND_MSG, id, object_used));
-	return r;
+	return r == -EINVAL ? -EIDRM : r;
 }
 
 static long perform_msgsnd(struct call *k)
@@ -662,11 +662,69 @@ static long perform(struct call *k)
 		area_idle(&k->server->ns->reg);
 		return 0;
 	case WIRE_BYE:
+		atomic_store(&k->server->thread[k->conn->who], 0);
+		reply_forget(k->server, k->conn->who);
 		who_give(view_of(k), k->conn->who);
 		k->conn->who = 0;
 		return 0;
 	}
 	return -EPROTO;
+}
+
+/* ---- the last reply ---- */
+
+static char *put_kept(struct ipc_server *s, uint32_t who, struct kept kept)
+{
+	char *old;
+
+	pthread_mutex_lock(&s->lock);
+	old = s->kept[who].text;
+	s->kept[who] = kept;
+	pthread_mutex_unlock(&s->lock);
+	return old;
+}
+
+void reply_forget(struct ipc_server *s, uint32_t who)
+{
+	free(put_kept(s, who, (struct kept){ 0 }));
+}
+
+void reply_keep(struct call *k, long r)
+{
+	struct kept kept = { .number = k->request.number, .result = r, .type = k->reply.value[0], .size = k->out_size };
+
+	if (k->out_size > WIRE_INLINE ||
+	    (k->request.op != WIRE_SEMOP && k->request.op != WIRE_MSGSND && k->request.op != WIRE_MSGRCV &&
+	     k->request.op != WIRE_GET))
+		return;
+	kept.text = k->out_size ? malloc(k->out_size) : NULL;
+	if (kept.text)
+		memcpy(kept.text, k->out, k->out_size);
+	else if (k->out_size)
+		kept = (struct kept){ 0 };
+	free(put_kept(k->server, k->conn->who, kept));
+}
+
+static bool was_performed(struct call *k, long *r)
+{
+	struct ipc_server *s = k->server;
+	struct kept kept;
+
+	pthread_mutex_lock(&s->lock);
+	kept = s->kept[k->conn->who];
+	if (kept.number)
+		s->kept[k->conn->who] = (struct kept){ 0 };
+	pthread_mutex_unlock(&s->lock);
+	if (!REPEATED || kept.number != k->request.number) {
+		free(kept.text);
+		return false;
+	}
+	free(k->buffer);
+	k->buffer = kept.text;
+	k->reply.value[0] = kept.type;
+	payload(k, kept.text, kept.size);
+	*r = kept.result;
+	return true;
 }
 
 /* As the client, for as long as the request takes. */
@@ -691,7 +749,10 @@ long call_perform(struct call *k)
 	ipc_thread.in[0].who = k->conn->who;
 	creds_other = &creds;
 	wait_serial = k->request.number;
-	r = perform(k);
+	if (!was_performed(k, &r))
+		r = perform(k);
+	if (r != -EINPROGRESS)
+		reply_keep(k, r);
 	wait_serial = 0;
 	creds_other = NULL;
 	ipc_thread = self;

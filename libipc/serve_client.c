@@ -22,6 +22,7 @@
 #define SLOT_TRIES 100
 #define ENDING_MOMENTS 5000
 #define MOMENT_NS 20000
+#define ENDING_TRIES 50 /* milliseconds */
 
 /* ---- what the kernel says ---- */
 
@@ -50,10 +51,18 @@ static bool is_gone(pid_t pid)
 	return gone;
 }
 
-/* Is the process the one that a slot was made for, or a child of it? */
+/*
+ * Is the process the one that a slot was made for, or a child of it? One that is ending has no children any more, and a
+ * moment later it is gone.
+ */
 static bool may_be(pid_t pid, pid_t maker)
 {
-	return pid == maker || parent_of(pid) == maker || is_gone(maker);
+	for (int tries = 0; tries < ENDING_TRIES; tries++) {
+		if (pid == maker || parent_of(pid) == maker || is_gone(maker))
+			return true;
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	}
+	return false;
 }
 
 /* ---- slots ---- */
@@ -120,21 +129,36 @@ static int marks_file(struct ipc_ns *ns, uid_t uid)
 	return fd;
 }
 
+static void free_slot(struct slot_row *r)
+{
+	atomic_store(&r->word, WORD(SLOT_FREE, WORD_GEN(atomic_load(&r->word)) + 1, 0));
+}
+
+/* Those whose last owner's mapping was there still: kept until another one is found, then somebody else's. */
+static void free_skipped(struct ipc_ns *ns, const uint32_t *skipped, int n)
+{
+	while (n)
+		free_slot(&ns->slots->row[skipped[--n]]);
+}
+
 /* A slot for a process: claimed, its file locked (*lock), nobody's mark in it. Its number, or -errno. */
 static int new_slot(struct ipc_ns *ns, pid_t pid, uid_t uid, int *lock)
 {
-	int marks = marks_file(ns, uid);
+	int marks = marks_file(ns, uid), tries, result = -EAGAIN;
+	uint32_t skipped[SLOT_TRIES];
 
 	if (marks < 0)
 		return marks;
 	close(marks);
-	for (int tries = 0; tries < SLOT_TRIES; tries++) {
+	for (tries = 0; tries < SLOT_TRIES; tries++) {
 		uint32_t slot = slot_claim(ns, SLOT_CLAIMED, pid);
 		struct slot_row *r = &ns->slots->row[slot];
 		pthread_mutex_t *mutex;
 
-		if (!slot)
-			return -ENOMEM;
+		if (!slot) {
+			result = -ENOMEM;
+			break;
+		}
 		r->uid = uid + 1;
 		atomic_store(&r->making, 0);
 		atomic_store(&r->start, 0);
@@ -146,14 +170,18 @@ static int new_slot(struct ipc_ns *ns, pid_t pid, uid_t uid, int *lock)
 		}
 		if (*lock >= 0) {
 			memset(mutex, 0, sizeof *mutex);
-			return (int)slot;
+			result = (int)slot;
+			break;
 		}
 		if (*lock != -EAGAIN) {
-			atomic_store(&r->word, WORD(SLOT_FREE, WORD_GEN(atomic_load(&r->word)) + 1, 0));
-			return *lock;
+			free_slot(r);
+			result = *lock;
+			break;
 		}
+		skipped[tries] = slot;
 	}
-	return -EAGAIN;
+	free_skipped(ns, skipped, tries);
+	return result;
 }
 
 /* ---- clients ---- */
@@ -353,8 +381,10 @@ bool client_busy(struct ipc_ns *ns, uint32_t tag)
 	}
 
 	for (uint32_t w = 1; !busy && w < whos_high(ns); w++)
-		if ((uint32_t)atomic_load(&ns->slots->who[w]) == tag)
+		if ((uint32_t)atomic_load(&ns->slots->who[w]) == tag) {
 			park_drop(s, w);
+			reply_forget(s, w);
+		}
 	if (c)
 		client_put(s, c);
 	return busy;
@@ -367,6 +397,7 @@ void client_gone(struct ipc_server *s, struct client *c)
 
 	if (who > 0)
 		slot_reap(s->ns, who, c->tag);
+	conns_end(s, c, 0, NULL); /* a child of a bare clone may have them open still */
 	pthread_mutex_lock(&s->lock);
 	mine = s->client[SLOT_OF(c->tag)] == c;
 	if (mine)
@@ -444,6 +475,7 @@ static struct client *adopt(struct call *k, int *lock)
 			continue;
 		c = client_get(s, TAG(i, WORD_GEN(word)));
 		if (c && !move_mark(ns, i, k->from.uid)) {
+			conns_end(s, c, 0, k->conn); /* with what was parked there */
 			reap_exec(ns, ns_enter(ns), c->tag);
 			return c;
 		}
@@ -472,6 +504,8 @@ static struct client *newcomer(struct call *k, int *lock)
 	if (c)
 		atomic_store(&r->word, WORD(SLOT_LIVE, WORD_GEN(atomic_load(&r->word)), k->from.pid));
 	if (!c || watch_process(s, c, k->from.pid)) {
+		if (c)
+			client_put(s, c);
 		atomic_store(&r->word, WORD(SLOT_FREE, WORD_GEN(atomic_load(&r->word)) + 1, 0));
 		close(*lock);
 		*lock = -ENOMEM;
@@ -492,7 +526,8 @@ static int known(struct call *k, uint32_t tag, struct client **out)
 
 	if (!c || TAG(SLOT_OF(tag), WORD_GEN(word)) != tag)
 		e = -ESTALE;
-	else if (WORD_STATE(word) == SLOT_LIVE && WORD_PID(word) != k->from.pid)
+	else if (WORD_STATE(word) == SLOT_LIVE &&
+		 (WORD_PID(word) != k->from.pid || atomic_load(&r->start) != process_start(k->from.pid, &gone)))
 		e = -EPERM;
 	else if (WORD_STATE(word) == SLOT_NEWBORN && !may_be(k->from.pid, WORD_PID(word)))
 		e = -EPERM;
@@ -510,21 +545,26 @@ static int known(struct call *k, uint32_t tag, struct client **out)
 	return e;
 }
 
-/* This thread's number: the one that it had, or a new one. */
+/*
+ * This thread's number: the one that it had, or a new one. Its last connection may be there still, if it was closed in
+ * this moment, or by another thread during a call: what is under way there comes to its end first.
+ */
 static int number_of(struct call *k, struct client *c, uint32_t who)
 {
 	struct ipc_ns *ns = k->server->ns;
-	bool taken = false;
 
-	if (who && who < WHO_MAX && (uint32_t)atomic_load(&ns->slots->who[who]) == c->tag) {
-		pthread_mutex_lock(&k->server->lock);
-		for (struct conn *o = k->server->conns; o && !taken; o = o->next)
-			taken = o != k->conn && o->client == c && o->who == who && !o->closed;
-		pthread_mutex_unlock(&k->server->lock);
-		if (!taken)
-			return (int)who;
-	}
-	return who_take(c->view);
+	if (!who || who >= WHO_MAX || (uint32_t)atomic_load(&ns->slots->who[who]) != c->tag)
+		return who_take(c->view);
+	conns_end(k->server, c, who, k->conn);
+	return file_fence(area_who(&ns->reg, who), WHO_SIZE) ? -ENOMEM : (int)who;
+}
+
+/* The process and its threads go by the same numbers there and here: it is in our pid namespace. */
+static void note_thread(struct call *k, uint32_t who)
+{
+	bool same = k->request.arg[4] == k->from.pid;
+
+	atomic_store(&k->server->thread[who], same ? (pid_t)k->request.arg[3] : 0);
 }
 
 int client_hello(struct call *k)
@@ -555,6 +595,8 @@ int client_hello(struct call *k)
 		return e;
 	}
 	e = number_of(k, c, who);
+	if (e > 0)
+		note_thread(k, (uint32_t)e);
 	k->reply.value[0] = c->tag;
 	k->reply.value[1] = k->server->ns->slots->row[SLOT_OF(c->tag)].uid - 1;
 	k->reply.value[2] = geteuid();
@@ -633,6 +675,46 @@ void client_named(struct call *k)
 		watch_process(s, c, child);
 	}
 	client_put(s, c);
+}
+
+/* ---- threads ---- */
+
+static bool thread_gone(pid_t pid, pid_t tid)
+{
+	char path[60];
+
+	snprintf(path, sizeof path, "/proc/%d/task/%d", (int)pid, (int)tid);
+	return access(path, F_OK) && errno == ENOENT;
+}
+
+static bool has_connection(struct ipc_server *s, uint32_t who)
+{
+	struct conn *c;
+
+	pthread_mutex_lock(&s->lock);
+	for (c = s->conns; c && c->who != who; c = c->next)
+		;
+	pthread_mutex_unlock(&s->lock);
+	return c;
+}
+
+void threads_look(struct ipc_server *s)
+{
+	for (uint32_t w = 1, high = whos_high(s->ns); w < high; w++) {
+		uint32_t tag = (uint32_t)atomic_load(&s->ns->slots->who[w]);
+		pid_t tid = atomic_load(&s->thread[w]);
+		struct client *c = tag && tid ? client_get(s, tag) : NULL;
+
+		if (!c)
+			continue;
+		if (thread_gone(c->view->pid, tid) && !has_connection(s, w) && client_begins(c)) {
+			atomic_store(&s->thread[w], 0);
+			reply_forget(s, w);
+			who_give(c->view, w);
+			client_ends(s, c);
+		}
+		client_put(s, c);
+	}
 }
 
 /* ---- after a restart ---- */
@@ -718,6 +800,8 @@ void clients_load(struct ipc_server *s)
 
 void clients_free(struct ipc_server *s)
 {
+	for (uint32_t i = 0; i < WHO_MAX; i++)
+		free(s->kept[i].text);
 	for (uint32_t i = 0; i < WHO_MAX; i++)
 		if (s->client[i]) {
 			if (s->client[i]->pidfd >= 0)

@@ -164,6 +164,8 @@ static void end(struct ipc_server *s, struct parked *p, int reason)
 			k.out = p->buffer + sizeof(long);
 			k.out_size = (uint32_t)p->frame.result;
 		}
+		if (c->who)
+			reply_keep(&k, p->frame.result);
 		serve_reply(s, c, &k, p->frame.result);
 	}
 	parked_free(p);

@@ -30,8 +30,8 @@
 
 /* Arguments in order, payload in parentheses -> values, (payload), [descriptors]. Results as the call's, or -errno. */
 enum wire_op {
-	WIRE_HELLO = 1, /* tag or 0, who or 0, registry's inode or 0, tid -> tag, marks' uid, daemon's uid [with tag 0:
-			 * registry, slots, lock, marks; else, if it is another one: registry]; result who */
+	WIRE_HELLO = 1, /* tag or 0, who or 0, registry's inode or 0, tid, pid -> tag, marks' uid, daemon's uid [with tag
+			 * 0: registry, slots, lock, marks; else, if it is another one: registry]; result who */
 	WIRE_GET,       /* kind, key, size, flags; result id */
 	WIRE_OPEN,      /* kind, id -> [control area] */
 	WIRE_SEMOP,     /* id, sops, deadline or 0: seconds, nanoseconds (sops) */
