@@ -127,13 +127,16 @@ $(B)/walk-%.t: Makefile
 	@mkdir -p $(@D)
 	@printf '#!/bin/sh\nT_EFAULT=0 exec t/walk/walk.sh $*\n' > $@ && chmod +x $@
 
-$(B)/walk-daemon-%.t: Makefile
-	@mkdir -p $(@D)
-	@printf '#!/bin/sh\nT_EFAULT=0 exec t/walk/walk.sh -d $*\n' > $@ && chmod +x $@
-
-$(B)/walk-ids-%.t: Makefile
-	@mkdir -p $(@D)
-	@printf '#!/bin/sh\nT_IDS=1 T_EFAULT=0 exec t/walk/walk.sh -d $*\n' > $@ && chmod +x $@
+# With a daemon: of root's, ids that change, an ordinary user, and that user's own daemon.
+define daemon_walk
+$(B)/walk-$(1)-%.t: Makefile
+	@mkdir -p $$(@D)
+	@printf '#!/bin/sh\n$(2) T_EFAULT=0 exec t/walk/walk.sh -d $$*\n' > $$@ && chmod +x $$@
+endef
+$(eval $(call daemon_walk,daemon,))
+$(eval $(call daemon_walk,ids,T_IDS=1))
+$(eval $(call daemon_walk,user,T_USER=nobody))
+$(eval $(call daemon_walk,own,T_USER=nobody T_OWN=1))
 
 $(B)/model-all.t: Makefile
 	@mkdir -p $(@D)
@@ -145,7 +148,7 @@ APPS_T := $(patsubst %,t/apps/%.sh,tools postgresql fakeroot buffer x11 php perl
 build-tests: all $(TESTS) $(WRAPPERS) $(OWN_T)
 
 WALKS := $(patsubst %,$(B)/walk-%.t,20000 daemon-10000 ids-5000)
-WALKS_ALL := $(patsubst %,$(B)/walk-%.t,100000 daemon-100000 ids-100000)
+WALKS_ALL := $(patsubst %,$(B)/walk-%.t,100000 daemon-100000 ids-100000 user-50000 own-50000)
 
 check: build-tests $(WALKS) ## run the tests
 	t/gen_table.py --check
@@ -153,7 +156,7 @@ check: build-tests $(WALKS) ## run the tests
 
 check-all: build-tests $(WALKS_ALL) $(B)/model-all.t ## run the tests with the long sweeps
 	t/gen_table.py --check
-	T_STEP=1 T_TIMES=10 PG_SOURCE=$(abspath $(B))/postgresql $(PROVE) $(WRAPPERS) $(OWN_T) $(B)/model-all.t \
+	T_STEP=1 T_TIMES=10 T_ALL=1 PG_SOURCE=$(abspath $(B))/postgresql $(PROVE) $(WRAPPERS) $(OWN_T) $(B)/model-all.t \
 		$(WALKS_ALL) $(APPS_T) t/apps/postgresql-source.sh
 
 # Programs under AddressSanitizer do not get past its runtime when they are traced, filtered or short of address space,

@@ -116,6 +116,15 @@ int call_stat_row(struct ipc_ns *ns, enum kind kind, int id, bool by_index, bool
 	return perm_check(&p, 0444);
 }
 
+int call_named(struct ipc_ns *ns, enum kind kind, int id, bool by_index)
+{
+	struct row r;
+
+	if (!by_index || id < 0)
+		return id;
+	return registry_read_index(ns, kind, (uint32_t)id % IPCMNI, &r) ? -1 : row_id(&r);
+}
+
 int call_owned_row(struct ipc_ns *ns, enum kind kind, int id, struct row *r)
 {
 	int e = registry_read(ns, kind, id, r);

@@ -46,6 +46,8 @@ int call_get(struct ipc_ns *ns, int who, struct get *g);
 void call_fill_perm(struct ipc_perm *p, const struct row *r);
 /* The row for a *_STAT command (index) or IPC_STAT (id), with permission checked unless any. */
 int call_stat_row(struct ipc_ns *ns, enum kind kind, int id, bool by_index, bool any, struct row *r);
+/* The id of what a command names, which some do by index; -1: nothing is there. */
+int call_named(struct ipc_ns *ns, enum kind kind, int id, bool by_index);
 int call_owned_row(struct ipc_ns *ns, enum kind kind, int id, struct row *r);
 
 #endif

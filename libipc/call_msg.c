@@ -312,6 +312,7 @@ int ipc_msgctl(ipc_ns *ns, int id, int cmd, struct msqid_ds *buf)
 
 	do
 		e = control(ns, id, cmd, buf);
-	while (e == -EIDRM && moves++ < CALL_MOVES && object_moved(ns, KIND_MSG, id, object_used));
+	while (e == -EIDRM && moves++ < CALL_MOVES &&
+	       object_moved(ns, KIND_MSG, call_named(ns, KIND_MSG, id, cmd == MSG_STAT || cmd == MSG_STAT_ANY), object_used));
 	return (int)call_result(e);
 }

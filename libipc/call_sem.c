@@ -337,7 +337,8 @@ static int control(struct ipc_ns *ns, int id, int num, int cmd, union semun_arg 
 
 	do
 		e = control_once(ns, id, num, cmd, arg);
-	while (e == -EIDRM && moves++ < CALL_MOVES && object_moved(ns, KIND_SEM, id, object_used));
+	while (e == -EIDRM && moves++ < CALL_MOVES &&
+	       object_moved(ns, KIND_SEM, call_named(ns, KIND_SEM, id, cmd == SEM_STAT || cmd == SEM_STAT_ANY), object_used));
 	return e;
 }
 

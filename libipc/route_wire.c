@@ -115,6 +115,13 @@ static long dial_abstract(const struct wire *w, int fd, long error)
 	return 0;
 }
 
+static bool no_socket(const char *path)
+{
+	struct stat st;
+
+	return !stat(path, &st) && !S_ISSOCK(st.st_mode);
+}
+
 static int dial(const struct wire *w, struct link *l)
 {
 	struct sockaddr_un to = { .sun_family = AF_UNIX };
@@ -127,6 +134,8 @@ static int dial(const struct wire *w, struct link *l)
 	e = raw_call(SYS_connect, fd, (long)&to, sizeof to, 0, 0, 0);
 	if ((e == -ENOENT || e == -EACCES) && *w->abstract)
 		e = dial_abstract(w, (int)fd, e);
+	if (e == -ECONNREFUSED && no_socket(w->socket))
+		e = -ENOTSOCK;
 	if (!e && fcntl((int)fd, F_SETFL, 0))
 		e = -errno;
 	if (e) {
@@ -322,7 +331,8 @@ static bool patient(struct wire *w, time_t since, int e, const sigset_t *mask)
 {
 	struct timespec moment = { .tv_nsec = RETRY_NS };
 
-	if (e == -EPROTO || e == -EACCES || e == -EPERM || e == -ETIMEDOUT || (e == -ENOENT && !atomic_load(&w->met)))
+	if (e == -EPROTO || e == -EACCES || e == -EPERM || e == -ENOTSOCK || e == -ETIMEDOUT ||
+	    (e == -ENOENT && !atomic_load(&w->met)))
 		return false;
 	if (seconds() - since >= w->patience)
 		return false;

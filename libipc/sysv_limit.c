@@ -32,16 +32,18 @@
 
 /* ---- numbers ---- */
 
-size_t limit_text(struct ipc_ns *ns, const struct proc_file *f, char text[PROC_TEXT])
+ssize_t limit_text(struct ipc_ns *ns, const struct proc_file *f, char text[PROC_TEXT])
 {
-	size_t n = 0;
+	unsigned long long value;
+	ssize_t n = 0;
 
 	if (f->what == PROC_CONSTANT)
-		return (size_t)snprintf(text, PROC_TEXT, "%d\n", f->first);
-	for (int i = 0; i < f->count; i++)
-		n += (size_t)snprintf(text + n, PROC_TEXT - n, "%llu%c",
-				      (unsigned long long)registry_limit(ns, f->limit[i]),
-				      i == f->count - 1 ? '\n' : '\t');
+		return snprintf(text, PROC_TEXT, "%d\n", f->first);
+	for (int i = 0; i < f->count; i++) {
+		if (ipc_limit_get(ns, limit_info[f->limit[i]].name, &value)) /* this may be the first call */
+			return -errno;
+		n += snprintf(text + n, PROC_TEXT - (size_t)n, "%llu%c", value, i == f->count - 1 ? '\n' : '\t');
+	}
 	return n;
 }
 
@@ -191,18 +193,20 @@ static int watch(const struct proc_file *f, int fd, const char *before, size_t l
 int limit_open(struct ipc_ns *ns, const struct proc_file *f, int flags)
 {
 	char name[64], text[PROC_TEXT];
-	size_t n = (flags & O_ACCMODE) == O_RDWR ? limit_text(ns, f, text) : 0;
+	ssize_t n = (flags & O_ACCMODE) == O_RDWR ? limit_text(ns, f, text) : 0;
 	int fd, e;
 
+	if (n < 0)
+		return (int)n;
 	limit_settle();
 	snprintf(name, sizeof name, MEMFD_PREFIX "%s", f->name);
 	fd = proc_memfd(name);
 	if (fd < 0)
 		return fd;
 	/* The page must have memory, and keep it; but a reader finds the end after the text. */
-	e = n ? proc_write_all(fd, text, n) : (int)syscall(SYS_ftruncate, fd, (off_t)PROC_TEXT);
+	e = n ? proc_write_all(fd, text, (size_t)n) : (int)syscall(SYS_ftruncate, fd, (off_t)PROC_TEXT);
 	if (!e)
-		e = watch(f, fd, text, n);
+		e = watch(f, fd, text, (size_t)n);
 	if (e) {
 		syscall(SYS_close, fd);
 		return e;

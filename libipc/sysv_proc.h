@@ -33,7 +33,7 @@ int proc_file_allowed(struct ipc_ns *ns, const struct proc_file *f, uid_t uid, i
 int proc_open_text(struct ipc_ns *ns, const struct proc_file *f, int flags);
 
 /* sysv_limit.c: the numbers of a file, and setting them as a write(2) of its beginning does: bytes taken or -errno. */
-size_t limit_text(struct ipc_ns *ns, const struct proc_file *f, char text[PROC_TEXT]);
+ssize_t limit_text(struct ipc_ns *ns, const struct proc_file *f, char text[PROC_TEXT]);
 ssize_t limit_write(struct ipc_ns *ns, const struct proc_file *f, const char *text, size_t length);
 /* A descriptor, close-on-exec, whose writing sets the limit; or -errno. */
 int limit_open(struct ipc_ns *ns, const struct proc_file *f, int flags);

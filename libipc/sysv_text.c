@@ -242,14 +242,19 @@ static int fill(struct ipc_ns *ns, const struct proc_file *f, int fd)
 {
 	static void (*const table[KINDS])(struct ipc_ns *, struct out *) = { write_shm, write_sem, write_msg };
 	struct out o;
+	ssize_t n;
 
 	o.fd = fd;
 	o.error = 0;
 	o.used = 0;
-	if (f->what == PROC_TABLE)
+	if (f->what == PROC_TABLE) {
 		table[f->first](ns, &o);
-	else
-		o.used = limit_text(ns, f, o.text);
+	} else {
+		n = limit_text(ns, f, o.text);
+		if (n < 0)
+			return (int)n;
+		o.used = (size_t)n;
+	}
 	out_flush(&o);
 	return o.error;
 }

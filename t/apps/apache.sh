@@ -7,7 +7,7 @@
 # their hands, and many more anywhere, and the server goes on; a graceful restart under load makes new sets in place of
 # the old ones, and a stop leaves none.
 #
-#	apache.sh [native | ipcrun | ipcrun-nosysv] ...		(none named: all three; see apps.sh)
+#	apache.sh [MODE] ...	(see apps.sh)
 #	apache.sh map DIR | same				(the programs of the RewriteMaps)
 #
 # Debian's APR has its shared memory (scoreboard, caches) from mmap and shm_open: only its mutexes are System V's.

@@ -2,17 +2,21 @@
 # shellcheck shell=bash
 #
 # The frame of the tests of real programs: sourced, not run. A test defines `app`, which runs the program once and
-# judges it, names what it needs, and calls `apps_main "$@"`. That runs `app` in up to three modes (see mode_wrap):
+# judges it, names what it needs, and calls `apps_main "$@"`. That runs `app` in up to five modes (see mode_wrap):
 #
 #	native		the kernel's calls, in an IPC namespace of its own
 #	ipcrun		each command is started on one named namespace, by "${wrap[@]}"
 #	ipcrun-nosysv	the same, and a seccomp filter answers ENOSYS to the twelve system calls
+#	daemon		the same again, on an ipcd of the test's user
+#	daemon-root	on an ipcd of root's, while the test goes on as another user
 #
-# In each the outcome must be the same: `same` compares it with that of the first mode. After each, no object is left.
+# In each the outcome must be the same: `same` compares it with that of the first mode. After each, no object is left,
+# and an ipcd has had nothing to complain of and stops when it is told to.
 #
-# Set by the test before apps_main: needs="PROGRAM:PACKAGE ...", and as_root=1 if it must be root. For `app`: $mode,
-# $work (its working directory, empty, one a mode), $dir (one for all modes), wrap. Environment: IPCRUN, IPCCTL,
-# NOSYSV, T_KEEP=1 (keep the directory).
+# Set by the test before apps_main: needs="PROGRAM:PACKAGE ...", as_root=1 if it must be root, account=NAME if the
+# ordinary user is not to be nobody, and later="MODE ..." for those modes that are run only when they are named or
+# T_ALL=1. For `app`: $mode, $work (its working directory, empty, one a mode), $dir (one for all modes), wrap, $memory
+# (the directory that the namespace is in). Environment: IPCRUN, IPCCTL, IPCD, NOSYSV, T_KEEP=1 (keep the directory).
 #
 # Rules: what is started inherits T_APP_DIR, by which cleanup finds it. As root the test goes on as an ordinary user,
 # but not with as_root, which is skipped where one is not root.
@@ -27,11 +31,13 @@ here=$(dirname "$script")
 top=${T_TOP:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}
 IPCRUN=$(realpath -m "${IPCRUN:-$top/build/ipcrun}")
 IPCCTL=$(realpath -m "${IPCCTL:-$top/build/ipcctl}")
+IPCD=$(realpath -m "${IPCD:-$(dirname "$IPCRUN")/ipcd}")
 T_WAIT=${T_WAIT:-30}
 T_LIMIT=${T_LIMIT:-120}
 dir=${T_APP_DIR:-}
-needs='' as_root=''
-modes="native ipcrun ipcrun-nosysv"
+needs='' as_root='' account=nobody later=''
+modes="native ipcrun ipcrun-nosysv daemon daemon-root"
+served='' daemon=''
 count=0 failed=0 mode='' counts=''
 
 # ---- TAP ----
@@ -151,7 +157,7 @@ prepare_directory() {	# MODE...
 	else
 		${CC:-cc} -std=gnu11 -O1 -D_GNU_SOURCE -o "$dir/nosysv" "$top/t/lib/nosysv.c" 2>&1 | diag
 	fi
-	export T_APP_DIR=$dir T_TOP=$top IPCRUN IPCCTL HOME=$dir
+	export T_APP_DIR=$dir T_TOP=$top IPCRUN IPCCTL IPCD HOME=$dir
 	chmod 0755 "$dir"
 }
 
@@ -161,8 +167,9 @@ copy_tree() {	# COMMAND...: what becomes the user
 	mkdir -p "$dir/tree/build" "$dir/tree/t"
 	cp -R "$top/t/apps" "$dir/tree/t/"
 	cp -R "$top/bench" "$dir/tree/"
-	[ ! -x "$IPCRUN" ] || cp -P "$IPCRUN" "$IPCCTL" "$(dirname "$IPCRUN")"/*.so* "$dir/tree/build/"
+	[ ! -x "$IPCRUN" ] || cp -P "$IPCRUN" "$IPCCTL" "$IPCD" "$(dirname "$IPCRUN")"/*.so* "$dir/tree/build/"
 	script=$dir/tree/${script#"$top"/} IPCRUN=$dir/tree/build/ipcrun IPCCTL=$dir/tree/build/ipcctl
+	IPCD=$dir/tree/build/ipcd
 }
 
 start_over() {	# MODE...: once more, as an ordinary user in an IPC namespace of its own
@@ -171,9 +178,10 @@ start_over() {	# MODE...: once more, as an ordinary user in an IPC namespace of 
 	prepare_directory "$@"
 	if [ "$(id -u)" = 0 ]; then
 		if [ ! "$as_root" ]; then
-			user=(setpriv "--reuid=$(id -u nobody)" "--regid=$(id -g nobody)" --clear-groups)
+			user=(setpriv "--reuid=$(id -u "$account")" "--regid=$(id -g "$account")" --clear-groups)
 			copy_tree "${user[@]}"
-			chown -R "$(id -u nobody):$(id -g nobody)" "$dir"
+			chown -R "$(id -u "$account"):$(id -g "$account")" "$dir"
+			[[ " $* " != *" daemon-root "* ]] || serve_as_root
 		fi
 		unshare -i true 2>/dev/null && apart=(unshare -i)
 	elif unshare -U --map-current-user -i true 2>/dev/null; then
@@ -185,16 +193,87 @@ start_over() {	# MODE...: once more, as an ordinary user in an IPC namespace of 
 	exec "${apart[@]}" "${user[@]}" /bin/bash "$script" "$@"
 }
 
+# ---- daemons ----
+
+place_for_daemon() {
+	served=$(mktemp -d /dev/shm/ipcd-app.XXXXXX) && chmod 0755 "$served"
+}
+
+ipcd_run() {	# in $served; not one of the processes that cleanup finds
+	cd /
+	exec env -u T_APP_DIR "$IPCD" --foreground --namespace-dir "$served/ns" --socket "$served/socket" \
+		--socket-mode 0666 --log-level warn >"$served/log" 2>&1 </dev/null
+}
+
+# Before root is given up: it is stopped when the test asks for it, or is gone.
+serve_as_root() {
+	place_for_daemon || return
+	export T_ROOT_SERVED=$served
+	(
+		trap '' HUP INT TERM
+		( trap - HUP INT TERM; ipcd_run ) &
+		until [ -e "$dir/stop" ] || [ ! -d "/proc/$$" ]; do
+			sleep 0.1
+		done
+		kill -TERM $!
+		wait $!
+		echo $? >"$served/status"
+		while [ -d "/proc/$$" ]; do
+			sleep 0.1
+		done
+		rm -rf "$served"
+	) >/dev/null 2>&1 &
+}
+
+daemon_start() {
+	daemon=
+	if [ "$mode" = daemon-root ]; then
+		served=$T_ROOT_SERVED
+	else
+		place_for_daemon || return
+		ipcd_run &
+		daemon=$!
+	fi
+	wait_until test -S "$served/socket"
+	ok $? "ipcd serves" || { diag <"$served/log"; return 1; }
+}
+
+daemon_stop() {	# its exit status
+	if [ "$daemon" ]; then
+		kill -TERM "$daemon"
+		wait_until gone "$daemon" || kill -KILL "$daemon"
+		wait "$daemon"
+	else
+		: >"$dir/stop"
+		wait_until test -s "$served/status" && return "$(<"$served/status")"
+	fi
+}
+
+daemon_end() {
+	daemon_stop
+	is $? 0 "ipcd stops, exit status 0"
+	is "$(<"$served/log")" "" "ipcd had nothing to complain of"
+	[ ! "$daemon" ] || rm -rf "$served"
+	served=
+}
+
 # ---- the modes ----
 
-namespace_remove() {
-	[ "$mode" = native ] || [ ! -d "/dev/shm/ipcd-$(id -u)/$namespace" ] || "$IPCCTL" -n "$namespace" destroy
+namespace_remove() {	# whatever state it is in
+	case $mode in
+	ipcrun*) [ ! -d "$memory" ] || "$IPCCTL" -n "$namespace" destroy ;;
+	daemon) [ ! "$served" ] || { kill -KILL "$daemon"; wait "$daemon"; rm -rf "$served"; } 2>/dev/null ;;
+	esac
+}
+
+table() {	# KIND: the lines of /proc/sysvipc/KIND
+	"${wrap[@]}" tail -n +2 "/proc/sysvipc/$1"
 }
 
 objects() {	# this mode's objects, one a line
-	if [ "$mode" = native ]; then
-		tail -qn +2 /proc/sysvipc/shm /proc/sysvipc/sem /proc/sysvipc/msg
-	elif [ -d "/dev/shm/ipcd-$(id -u)/$namespace" ]; then
+	if [[ $mode != ipcrun* ]]; then
+		table shm && table sem && table msg
+	elif [ -d "$memory" ]; then
 		"$IPCCTL" -n "$namespace" ls | grep 0x
 	fi
 }
@@ -225,10 +304,12 @@ kernel_unused() {	# IDS: what kernel_ids gave before
 }
 
 mode_wrap() {	# what a command is started by: each of $modes is a line here
+	memory=/dev/shm/ipcd-$(id -u)/$namespace
 	case $mode in
 	native) wrap=() ;;
 	ipcrun) wrap=("$IPCRUN" -n "$namespace" --) ;;
 	ipcrun-nosysv) wrap=("$dir/nosysv" "$IPCRUN" -n "$namespace" --) ;;
+	daemon*) wrap=("$IPCRUN" "--daemon=$served/socket" --) memory=$served ;;
 	esac
 }
 
@@ -238,9 +319,11 @@ enter_mode() {	# 1 if there is nothing to run
 	work=$dir/$mode
 	case $mode in
 	native) [ -r /proc/sysvipc/shm ] || { skip "this machine has no System V IPC"; return 1; } ;;
+	daemon-root) [ "${T_ROOT_SERVED:-}" ] || { skip "a daemon of root's and a test of another user need root"; return 1; } ;;
 	*) [ -x "$IPCRUN" ] || { skip "no $IPCRUN"; return 1; } ;;
 	esac
 	[[ $mode != *-nosysv ]] || filter_works || return 1
+	[[ $mode != daemon* ]] || daemon_start || return 1
 	mode_wrap
 	mkdir "$work" && cd "$work" || exit 1
 	[ "$mode" = native ] || [ ! "${T_APART:-}" ] || ids_before=$(kernel_ids)
@@ -251,6 +334,7 @@ leave_mode() {
 	ok $? "no object is left" || objects | diag
 	[ "$mode" = native ] || [ ! "${T_APART:-}" ] || kernel_unused "$ids_before"
 	kill_all
+	[[ $mode != daemon* ]] || daemon_end
 	namespace_remove
 	cd "$dir" || exit 1
 	rm -rf "$work"
@@ -265,12 +349,21 @@ need() {
 	done
 }
 
+usual_modes() {
+	local m
+
+	for m in $modes; do
+		[[ " $later " = *" $m "* && ! ${T_ALL:-} ]] || echo "$m"
+	done
+}
+
 apps_main() {	# [MODE...]
 	local began
 
 	PATH=$PATH:/usr/sbin:/sbin
-	# shellcheck disable=SC2086 # one word a mode
-	[ $# -gt 0 ] || set -- $modes
+	[ ! "$as_root" ] || modes=${modes% daemon-root}	# it would be the mode before it
+	# shellcheck disable=SC2046 # one word a mode
+	[ $# -gt 0 ] || set -- $(usual_modes)
 	for mode; do
 		[[ " $modes " = *" $mode "* ]] || {
 			echo "usage: ${0##*/} [${modes// / | }] ..." >&2

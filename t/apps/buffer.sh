@@ -4,7 +4,7 @@
 # buffer: two processes with a ring of blocks in shared memory between them, and four semop calls for each block that
 # goes through. It moves T_MIB (256) MiB, which are compared byte for byte.
 #
-#	buffer.sh [native | ipcrun | ipcrun-nosysv] ...		(none named: all three; see apps.sh)
+#	buffer.sh [MODE] ...	(see apps.sh)
 
 # shellcheck source=t/apps/apps.sh
 . "$(dirname "$0")/apps.sh"

@@ -5,7 +5,7 @@
 # SEM_UNDO. chown, chmod and tar of 5,000 files; then 60 clients are killed by kill -9 amid their calls, while another
 # one goes on; and each time faked, told to end, removes its objects from the handler that interrupts its msgrcv.
 #
-#	fakeroot.sh [native | ipcrun | ipcrun-nosysv] ...	(none named: all three; see apps.sh)
+#	fakeroot.sh [MODE] ...	(see apps.sh)
 #	fakeroot.sh in-fakeroot own | kill			(what it runs inside)
 #
 # Environment: T_SEED (when the clients are killed).
@@ -86,6 +86,7 @@ fi
 # shellcheck source=t/apps/apps.sh
 . "$(dirname "$0")/apps.sh"
 needs="fakeroot-sysv:fakeroot faked-sysv:fakeroot"
+later=daemon-root
 T_LIMIT=300	# thousands of round trips: seconds, on a busy machine minutes
 files=5000
 kills=60

@@ -4,7 +4,7 @@
 # Perl: its twelve built-in calls, which go straight to libc, and the modules IPC::SysV, IPC::Msg, IPC::Semaphore and
 # IPC::SharedMem, which are in C. perl.pl makes the calls and writes down what they gave; that must be the same.
 #
-#	perl.sh [native | ipcrun | ipcrun-nosysv] ...		(none named: all three; see apps.sh)
+#	perl.sh [MODE] ...	(see apps.sh)
 
 # shellcheck source=t/apps/apps.sh
 . "$(dirname "$0")/apps.sh"

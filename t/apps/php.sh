@@ -5,7 +5,7 @@
 # sysvsem, sysvmsg and shmop, and writes down what they gave; then a web server with four workers keeps opcache in
 # System V memory, which it makes before it forks: each worker must find what any other has compiled.
 #
-#	php.sh [native | ipcrun | ipcrun-nosysv] ...		(none named: all three; see apps.sh)
+#	php.sh [MODE] ...	(see apps.sh)
 
 # shellcheck source=t/apps/apps.sh
 . "$(dirname "$0")/apps.sh"
@@ -62,7 +62,7 @@ step_whose_memory() {
 	local worker where=/SYSV
 
 	worker=$(field pid | tail -n 1)
-	[ "$mode" = native ] || where=/dev/shm/ipcd-$(id -u)/$namespace/
+	[ "$mode" = native ] || where=$memory/
 	grep -q "$where" "/proc/$worker/maps"
 	ok $? "the workers have the memory mapped (rw-s of $where)" || grep rw-s "/proc/$worker/maps" | diag
 }

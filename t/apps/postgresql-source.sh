@@ -4,7 +4,7 @@
 # PostgreSQL built from Debian's source package with PREFERRED_SEMAPHORES=SYSV: each backend sleeps and is woken by
 # semop, where Debian's own has a futex. Then postgresql.sh does with it what it does with Debian's.
 #
-#	postgresql-source.sh [native | ipcrun | ipcrun-nosysv] ...	(none named: all three)
+#	postgresql-source.sh [MODE] ...	(see apps.sh)
 #
 # Environment: PG_SOURCE (build/postgresql): where it is built, once. The source is that of Debian's release; it comes
 # from Debian's server, by an apt-get that leaves the machine's own lists alone.

@@ -4,7 +4,7 @@
 # PostgreSQL 15 as Debian ships it, with shared_memory_type=sysv and dynamic_shared_memory_type=sysv: initdb, pgbench,
 # then kill -9 of the postmaster with a backend alive, which must keep every restart away until it is gone.
 #
-#	postgresql.sh [native | ipcrun | ipcrun-nosysv] ...	(none named: all three; see apps.sh)
+#	postgresql.sh [MODE] ...	(see apps.sh)
 #
 # Every command of the server side runs in the namespace. Clients of the socket need no IPC and run bare.
 #
@@ -19,6 +19,8 @@
 . "$(dirname "$0")/apps.sh"
 PG_BIN=${PG_BIN:-/usr/lib/postgresql/15/bin}
 needs=$PG_BIN/postgres:postgresql-15
+later=daemon
+getent passwd postgres >/dev/null && account=postgres	# Debian's
 clients=8
 per_client=500
 unset PGHOSTADDR PGPORT PGOPTIONS PGSERVICE PGDATA PGSSLMODE
@@ -107,7 +109,7 @@ server_refuses() {	# NAME
 
 # The namespace's segments as ipcs -m lists them: key, id, owner, mode, bytes, attached.
 list_segments() {
-	if [ "$mode" = native ]; then
+	if [[ $mode != ipcrun* ]]; then
 		run ipcs -m | grep '^0x'
 	else
 		"$IPCCTL" -n "$namespace" ls shm | awk '$2 ~ /^0x/ { print $2, $1, $3, $4, $5, $6 }'
@@ -159,8 +161,8 @@ step_semaphores() {
 	local sets
 
 	[ "${PG_SEMAPHORES:-}" = sysv ] || return 0
-	if [ "$mode" = native ]; then
-		sets=$(tail -n +2 /proc/sysvipc/sem | awk '$4 == 17' | wc -l)
+	if [[ $mode != ipcrun* ]]; then
+		sets=$(table sem | awk '$4 == 17' | wc -l)
 	else
 		sets=$("$IPCCTL" -n "$namespace" ls sem | awk '$5 == 17' | wc -l)
 	fi

@@ -4,7 +4,7 @@
 # Python's sysv_ipc, an extension in C that is loaded by dlopen. python.py uses all of it, and writes down what it gave;
 # that must be the same.
 #
-#	python.sh [native | ipcrun | ipcrun-nosysv] ...		(none named: all three; see apps.sh)
+#	python.sh [MODE] ...	(see apps.sh)
 
 # shellcheck source=t/apps/apps.sh
 . "$(dirname "$0")/apps.sh"

@@ -4,13 +4,14 @@
 # stress-ng's three stressors of System V IPC, all at once, with --verify: they check what they read, and try every
 # command and many wrong arguments.
 #
-#	stress-ng.sh [native | ipcrun | ipcrun-nosysv] ...	(none named: all three; see apps.sh)
+#	stress-ng.sh [MODE] ...	(see apps.sh)
 #
 # Environment: T_TIMES (1): so many times the usual number of operations.
 
 # shellcheck source=t/apps/apps.sh
 . "$(dirname "$0")/apps.sh"
 needs="stress-ng:stress-ng"
+later=daemon-root
 times=${T_TIMES:-1}
 declare -A wanted=([shm-sysv]=$((20 * times)) [sem-sysv]=$((40000 * times)) [msg]=$((100000 * times)))
 

@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# The system's own tools, unchanged, on the same objects: natively, under ipcrun, and under ipcrun with the twelve
-# system calls answering ENOSYS and nothing of System V IPC below /proc. ipcs, lsipc, ipcmk, ipcrm, sysctl and shells
+# The system's own tools, unchanged, on the same objects: natively, under ipcrun, under ipcrun with the twelve
+# system calls answering ENOSYS and nothing of System V IPC below /proc, and with an ipcd. ipcs, lsipc, ipcmk, ipcrm, sysctl and shells
 # must print the same, errors and exit status too, but for random keys, process ids and times, which become words.
 #
-#	tools.sh [native | ipcrun | ipcrun-nosysv] ...	(none named: all three; native always runs, to compare with)
+#	tools.sh [native | ipcrun | ipcrun-nosysv | daemon] ...	(none named: all; native always runs, to compare with)
 #
 # Environment: IPCRUN, IPCCTL (build/ipcrun, build/ipcctl), NOSYSV (build/t/lib/nosysv), T_KEEP=1 (keep what was said).
 # shellcheck disable=SC2016,SC2034
@@ -254,7 +254,7 @@ without='mount -t tmpfs -o ro none /proc/sysvipc && mount -t tmpfs -o ro none /p
 
 kernel_had=$(cd /proc/sys/kernel && cat shm* msg* sem*)
 
-[ $# -gt 0 ] || set -- native ipcrun ipcrun-nosysv
+[ $# -gt 0 ] || set -- native ipcrun ipcrun-nosysv daemon
 act native "${apart[@]}" || done_testing
 is "native: the scene ran to its end" "$(tail -n 2 "$tmp/native/symbolic")" "== - ipcrm -a
 -- status 0"
@@ -274,8 +274,11 @@ for mode; do
 		act ipcrun-nosysv "${apart[@]}" -m sh -c "$without" sh "$NOSYSV" "$IPCRUN" -d "$memory/2" &&
 			compare ipcrun-nosysv
 		;;
+	daemon)
+		act daemon "${apart[@]}" "$top/t/lib/daemon" && compare daemon
+		;;
 	*)
-		echo "usage: tools.sh [native | ipcrun | ipcrun-nosysv] ..." >&2
+		echo "usage: tools.sh [native | ipcrun | ipcrun-nosysv | daemon] ..." >&2
 		exit 2
 		;;
 	esac

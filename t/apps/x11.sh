@@ -5,7 +5,7 @@
 # attaches it. x11perf's pictures must come out as they do through the socket. Xvfb -shmem also keeps its screen in a
 # segment, which xscreen.pl attaches by id, read-only: xwd must see what is in there. Then a client is killed.
 #
-#	x11.sh [native | ipcrun | ipcrun-nosysv] ...		(none named: all three; see apps.sh)
+#	x11.sh [MODE] ...	(see apps.sh)
 
 # shellcheck disable=SC2317 # wait_until calls functions
 # shellcheck source=t/apps/apps.sh
@@ -94,8 +94,8 @@ step_pictures() {
 }
 
 segments() {	# id and nattch
-	if [ "$mode" = native ]; then
-		awk 'NR > 1 { print $2, $7 }' /proc/sysvipc/shm
+	if [[ $mode != ipcrun* ]]; then
+		table shm | awk '{ print $2, $7 }'
 	else
 		"$IPCCTL" -n "$namespace" ls shm | awk '$2 ~ /^0x/ { print $1, $6 }'
 	fi

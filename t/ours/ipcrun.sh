@@ -357,6 +357,110 @@ else
 	skip "setuid programs, other users' directories" "needs root and setpriv"
 fi
 
+# ---- a daemon ----
+
+place=$(mktemp -d /dev/shm/t-ipcrun.XXXXXX) ipcd='' at=$place/socket
+chmod 755 "$place"
+at_exit() {
+	[ -z "$ipcd" ] || kill -9 $ipcd
+	rm -rf "$place"
+}
+serve() {	# MODE
+	"$(dirname "$IPCRUN")/ipcd" --foreground --namespace-dir "$place/ns" --socket "$at" --socket-mode "$1" \
+		--log-level warn >"$tmp/ipcd.log" 2>&1 </dev/null &
+	ipcd=$!
+	soon test -S "$at"
+	report $? "an ipcd serves on a socket of mode $1"
+}
+stop() {
+	kill -TERM $ipcd
+	wait $ipcd
+	is "... and stops, exit status 0" $? 0
+	ipcd=''
+}
+on_daemon() {
+	"$IPCRUN" --daemon="$at" "$@"
+}
+
+serve 0666
+for n in 0 3 255; do
+	status "--daemon: exit status $n is passed on" $n on_daemon sh -c "exit $n"
+done
+for sig in INT TERM KILL SEGV; do
+	is "--daemon: a program killed by SIG$sig is seen to be" \
+		"$(how_it_ends "$IPCRUN" --daemon="$at" sh -c "ulimit -c 0; kill -$sig \$\$")" \
+		"$(how_it_ends sh -c "ulimit -c 0; kill -$sig \$\$")"
+done
+is "--daemon: the program takes ipcrun's place" \
+	"$(perl -e 'print "$$ "; exec @ARGV' "$IPCRUN" --daemon="$at" sh -c 'echo $$' | awk '{ print $1 == $2 }')" 1
+is "--daemon: signal mask, dispositions, umask, directory, limits, descriptors and session are as without" \
+	"$(with_state "$IPCRUN" --daemon="$at" sh -c "$state")" "$(with_state sh -c "$state")"
+is "--daemon: stdin and stdout are the program's" "$(echo through | on_daemon cat)" through
+status "--daemon: a program that is not there: 127" 127 on_daemon /no/such/program
+status "--daemon: a file that cannot be executed: 126" 126 on_daemon "$tmp/plain"
+is "--daemon: IPCD_SOCKET names the socket, and IPCD_NAMESPACE nothing" \
+	"$(IPCD_NAMESPACE=/else "$IPCRUN" --daemon="$at" sh -c 'echo "$IPCD_SOCKET ${IPCD_NAMESPACE-none}"')" "$at none"
+
+queues() {	# COMMAND...: how many it sees
+	"$@" ipcs -q | grep -c '^0x'
+}
+on_daemon ipcmk -Q >/dev/null
+is "what one program makes another finds" "$(queues on_daemon)" 1
+is "a relative name of the socket goes on meaning that one" \
+	"$(cd "$place" && queues "$IPCRUN" --daemon=socket env -C /)" 1
+is "an ipcrun within has a private namespace" "$(queues on_daemon "$IPCRUN")" 0
+is "and --daemon within a private one has the daemon's" "$(queues "$IPCRUN" "$IPCRUN" --daemon="$at")" 1
+cp "$IPCRUN" "$(dirname "$IPCRUN")"/libipc-sysv.so "$place/"
+if [ "$(id -u)" = 0 ]; then
+	nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+	is "another user sees it too" "$(queues "${nobody[@]}" "$place/ipcrun" --daemon="$at")" 1
+	mkdir -p "$place/run/ipcd" && ln -s "$at" "$place/run/ipcd/socket"
+	is "--daemon without a name is the user's own daemon" \
+		"$(queues env XDG_RUNTIME_DIR="$place/run" "${nobody[@]}" "$place/ipcrun" --daemon)" 1
+else
+	skip "another user sees it too" "needs root"
+	skip "--daemon without a name is the user's own daemon" "needs root"
+fi
+
+# Between its two calls the daemon goes.
+{
+	last_words=$(IPCD_TIMEOUT=1 on_daemon perl -e '$| = 1; defined msgget(0, 0600) or die; kill 9, $ARGV[0];
+		1 while -e "/proc/$ARGV[0]/exe" && select undef, undef, undef, 0.02;
+		print defined msgget(0, 0600) ? "made" : $! + 0, " "' $ipcd 2>&1)
+	wait $ipcd
+	ipcd=''
+} 2>/dev/null	# bash's word that it was killed
+like "a call that waits in vain for the daemon to come back ends in ENOSYS" "$last_words" '38 $'
+like "... and one line names the socket, and says so" "$last_words" "^libipc: [^
+]*$at has not come back within 1 seconds; start it again
+38 \$"
+like "it is started when nobody listens: 125, one line that names the socket" \
+	"$(IPCD_TIMEOUT=0 on_daemon true 2>&1; echo $?)" "^libipc: [^
+]*$at \\(Connection refused\\); start ipcd
+125\$"
+serve 0600
+is "killed and started again, it has what was there" "$(queues on_daemon)" 2
+if [ "$(id -u)" = 0 ]; then
+	status "a socket that the user may not use: 125" 125 "${nobody[@]}" "$place/ipcrun" --daemon="$at" true
+	like "... and one line that names socket and user" "$said" "^libipc: [^
+]*$at may not be used by uid 65534: Permission denied\$"
+else
+	skip "a socket that the user may not use: 125" "needs root"
+	skip "... and one line that names socket and user" "needs root"
+fi
+stop
+is "ipcd has had nothing to complain of" "$(<"$tmp/ipcd.log")" ""
+status "a name where nothing is: 125" 125 "$IPCRUN" --daemon="$tmp/nothing" true
+like "... and one line that names it" "$said" "^libipc: [^
+]*$tmp/nothing \\(No such file or directory\\); start ipcd\$"
+for wrong in "$tmp/plain" "$tmp"; do
+	start=$SECONDS
+	status "a name that is no socket's: 125" 125 "$IPCRUN" --daemon="$wrong" true
+	like "... and one line that names it" "$said" "^libipc: [^
+]*$wrong \\(Socket operation on non-socket\\); start ipcd\$"
+	check "... and nothing is waited for" test $((SECONDS - start)) -lt 20
+done
+
 # ---- the command line ----
 
 wrong() {	# WHAT REGEX ARGUMENT...
@@ -378,6 +482,10 @@ wrong "a name of the library's own" "'private-1'" -n private-1 true
 wrong "a name that is too long" "longer" -n "$(printf 'x%.0s' {1..101})" true
 wrong "both -n and -d" "exclude" -n a -d b true
 wrong "an empty directory name" "-d" -d '' true
+wrong "an empty name of a socket" "--daemon=" --daemon= true
+wrong "a name of a socket that is too long" "too long" --daemon="/$(printf 'x%.0s' {1..4100})" true
+wrong "both --daemon and -n" "exclude" --daemon=/x -n a true
+wrong "both -d and --daemon" "exclude" -d a --daemon true
 status "an unknown IPCD_LOG: 125" 125 env IPCD_LOG=loud "$IPCRUN" true
 like "... and one line that says what there is" "$said" '^ipcrun: IPCD_LOG=loud[^
 ]*error, warn, info, trace or trace:FILE$'

@@ -205,6 +205,40 @@ static void test_hammered(void)
 		user_kill(&user[i]);
 }
 
+static long by_index(long id, long kind)
+{
+	struct semid_ds sem;
+	struct msqid_ds msg;
+
+	return kind == SEM ? semctl((int)id % 32768, 0, SEM_STAT, &sem) : msgctl((int)id % 32768, MSG_STAT, &msg);
+}
+
+/* What Ann has used is Bob's now, and she asks for it by its index. */
+static void test_indexes(void)
+{
+	struct user ann = user_new(ANN);
+	int sem = sem_new(1), msg = msg_new();
+
+	for (int i = 0; i < 500 && (sem < 32768 || msg < 32768); i++) { /* indexes come again, ids do not */
+		obj_remove(SEM, sem);
+		obj_remove(MSG, msg);
+		sem = sem_new(1);
+		msg = msg_new();
+	}
+	ok(sem >= 32768 && msg >= 32768, "a set and a queue whose indexes are not their ids");
+	give_sem(sem, ANN, 0666);
+	give_msg(msg, ANN, 0666, 16384);
+	is(act(&ann, by_index, sem, SEM), sem, "SEM_STAT of Ann's finds her set");
+	is(act(&ann, by_index, msg, MSG), msg, "MSG_STAT of Ann's finds her queue");
+	is(give_sem(sem, BOB, 0666), 0, "the set is given to Bob");
+	is(give_msg(msg, BOB, 0666, 16384), 0, "and the queue");
+	is(act(&ann, by_index, sem, SEM), sem, "SEM_STAT of Ann's finds it where it is now");
+	is(act(&ann, by_index, msg, MSG), msg, "and MSG_STAT");
+	obj_remove(SEM, sem);
+	obj_remove(MSG, msg);
+	user_kill(&ann);
+}
+
 int main(void)
 {
 	if (geteuid())
@@ -216,5 +250,6 @@ int main(void)
 	test_undo();
 	test_messages();
 	test_hammered();
+	test_indexes();
 	return done_testing();
 }

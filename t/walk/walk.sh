@@ -9,7 +9,8 @@
 #
 # Environment: T_SEED the first seed; IPCRUN (build/ipcrun); WALK the program (build/t/walk/walk, else it is compiled);
 # T_EFAULT=0 leaves out bad pointers; T_IDS=1 has workers change their effective uid, gid and groups, and objects their
-# owners (not in an embedded namespace, which has one user); T_KEEP a directory for the traces; T_CONTEXT the lines
+# owners (not in an embedded namespace, which has one user); T_USER=NAME the user that the walk is (else root), and with
+# T_OWN=1 its ipcd too; T_KEEP a directory for the traces; T_CONTEXT the lines
 # shown before (12).
 
 route=ipcrun option=
@@ -27,6 +28,14 @@ ipcrun=${IPCRUN:-build/ipcrun}
 walk=${WALK:-build/t/walk/walk}
 seed=${T_SEED:-$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')}
 context=${T_CONTEXT:-12}
+
+as= inner= outer=
+[ -z "$T_USER" ] || as="setpriv --reuid=$(id -u "$T_USER") --regid=$(id -g "$T_USER") --clear-groups"
+if [ -n "$T_OWN" ]; then
+	outer=$as
+else
+	inner=$as
+fi
 
 if ! unshare -i true 2>/dev/null; then
 	echo "1..0 # SKIP no private namespace of the kernel's here (needs root)"
@@ -58,14 +67,17 @@ else
 fi
 
 native() {
-	timeout -k 5 "$limit" unshare -i "$walk" "$seed" "$chunk" >"$1" 2>"$1.err"
+	# shellcheck disable=SC2086 # several words or none
+	timeout -k 5 "$limit" unshare -i $as "$walk" "$seed" "$chunk" >"$1" 2>"$1.err"
 }
 
 ours() {
+	# shellcheck disable=SC2086
 	case $route in
 	native) native "$1" ;;
-	ipcrun) timeout -k 5 "$limit" "$ipcrun" "$walk" "$seed" "$chunk" >"$1" 2>"$1.err" ;;
-	daemon) IPCRUN=$ipcrun "$top/t/lib/daemon" timeout -k 5 "$limit" "$walk" "$seed" "$chunk" >"$1" 2>"$1.err" ;;
+	ipcrun) timeout -k 5 "$limit" $as "$ipcrun" "$walk" "$seed" "$chunk" >"$1" 2>"$1.err" ;;
+	daemon) IPCRUN=$ipcrun $outer "$top/t/lib/daemon" timeout -k 5 "$limit" $inner "$walk" "$seed" "$chunk" \
+		>"$1" 2>"$1.err" ;;
 	esac
 }
 
@@ -92,7 +104,7 @@ explain() {
 	for err in native ours; do
 		[ -s "$dir/$err.err" ] && echo "#   stderr, $err:" && head -n 20 "$dir/$err.err" | sed 's/^/#     /'
 	done
-	echo "#   again: ${T_IDS:+T_IDS=$T_IDS }T_SEED=$seed $0 $option${step:-$chunk}"
+	echo "#   again: ${T_IDS:+T_IDS=$T_IDS }${T_USER:+T_USER=$T_USER }${T_OWN:+T_OWN=$T_OWN }T_SEED=$seed $0 $option${step:-$chunk}"
 }
 
 case $route in
@@ -110,7 +122,7 @@ while [ "$steps" -gt 0 ]; do
 	status=$?
 	wait $!
 	native_status=$?
-	name="seed $seed: $where, no difference in $chunk steps${T_IDS:+, with ids that change}"
+	name="seed $seed: $where, no difference in $chunk steps${T_IDS:+, with ids that change}${T_USER:+, as $T_USER}${T_OWN:+, its own}"
 	if [ $status = 0 ] && [ $native_status = 0 ] && cmp -s "$dir/native" "$dir/ours"; then
 		echo "ok $number - $name"
 	else
