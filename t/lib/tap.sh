@@ -105,3 +105,12 @@ done_testing() {
 	echo "1..$tests"
 	exit $((failures > 0))
 }
+
+# End processes that this script has started, at its exit: those that are still its children. Numbers of others that have
+# ended may be somebody else's by now.
+kill_own() {	# PID...
+	local pid
+	for pid in "$@"; do
+		[ "$(ps -o ppid= -p "$pid" 2>/dev/null | tr -d ' ')" != "$$" ] || kill -KILL "$pid" 2>/dev/null
+	done
+}

@@ -14,9 +14,9 @@ socket=$tmp/socket log=$tmp/log holder='' pid='' second=''
 chmod 755 "$tmp"
 at_exit() {
 	disown -a
-	[ -z "$pid" ] || kill -KILL "$pid" 2>/dev/null
-	[ -z "$second" ] || kill -KILL "$second" 2>/dev/null
-	[ -z "$holder" ] || kill -KILL "$holder" "$waiter" "$reader" 2>/dev/null
+	[ -z "$pid" ] || kill_own "$pid"
+	[ -z "$second" ] || kill_own "$second"
+	[ -z "$holder" ] || kill_own "$holder" "$waiter" "$reader"
 }
 ctl=("$IPCCTL" "--daemon=$socket")
 log_has() {

@@ -12,7 +12,7 @@ ctl=("$IPCCTL" -n "$name")
 python=/usr/bin/python3
 [ -x $python ] || python=python3
 at_exit() {
-	[ -z "${pids-}" ] || kill -9 $pids 2>/dev/null
+	[ -z "${pids-}" ] || kill_own $pids
 	"${ctl[@]}" rm --all 2>/dev/null
 	"${ctl[@]}" destroy 2>/dev/null
 }

@@ -15,7 +15,7 @@ uid=$((30000 + $$ % 20000)) # nobody's
 pids=()
 at_exit() {
 	disown -a
-	[ ${#pids[@]} = 0 ] || kill -KILL "${pids[@]}" 2>/dev/null
+	[ ${#pids[@]} = 0 ] || kill_own "${pids[@]}"
 	[ ! -d /dev/shm/ipcd-$uid ] || rm -rf /dev/shm/ipcd-$uid
 }
 

@@ -362,7 +362,7 @@ fi
 place=$(mktemp -d /dev/shm/t-ipcrun.XXXXXX) ipcd='' at=$place/socket
 chmod 755 "$place"
 at_exit() {
-	[ -z "$ipcd" ] || kill -9 $ipcd
+	[ -z "$ipcd" ] || kill_own $ipcd
 	rm -rf "$place"
 }
 serve() {	# MODE

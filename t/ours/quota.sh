@@ -18,8 +18,8 @@ uid=$((30000 + $$ % 20000)) # nobody's
 other=$((uid + 20000))
 at_exit() {
 	disown -a
-	[ -z "$pid" ] || kill -KILL "$pid" 2>/dev/null
-	[ -z "$holder" ] || kill -KILL "$holder" 2>/dev/null
+	[ -z "$pid" ] || kill_own "$pid"
+	[ -z "$holder" ] || kill_own "$holder"
 }
 log_has() {
 	grep -qE -- "$1" "$log"

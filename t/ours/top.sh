@@ -11,7 +11,7 @@ ctl=("$IPCCTL" -n "$name")
 job=$top/t/lib/job.pl
 export TERM=xterm
 at_exit() {
-	[ -z "${holder-}" ] || kill -9 "$holder" $busy $sleeper 2>/dev/null
+	[ -z "${holder-}" ] || kill_own "$holder" $busy $sleeper
 	"${ctl[@]}" rm --all 2>/dev/null
 	"${ctl[@]}" destroy 2>/dev/null
 }
