@@ -873,7 +873,9 @@ static void take_message(struct frame *f, struct txn *t, bool performed)
 	if (!performed || !node)
 		return;
 	atomic_store(&f->copying, true);
-	size = n->size < f->size ? n->size : f->size;
+	size = __atomic_load_n(&n->size, __ATOMIC_RELAXED); /* once: a daemon's client may change it */
+	if (size > f->size)
+		size = f->size;
 	f->taken = !text_valid(node, (uint32_t)size) ? -EIDRM : f->msg ? (int)size : -EFAULT;
 	if (f->taken >= 0)
 		copy_out(f->msg, n->type, n->text, size);

@@ -636,6 +636,7 @@ static int clear_name(const struct sockaddr_un *name)
 static int listen_at(struct ipc_server *s)
 {
 	struct sockaddr_un name = { .sun_family = AF_UNIX };
+	mode_t mask;
 	int e;
 
 	if (!s->socket || strlen(s->socket) >= sizeof name.sun_path)
@@ -649,11 +650,14 @@ static int listen_at(struct ipc_server *s)
 	if (s->listen_fd < 0)
 		return ns_fail(-errno, "no socket: %s", strerror(errno));
 	/* before anybody can connect */
-	if (fchmod(s->listen_fd, s->options.socket_mode & 0777) ||
-	    bind(s->listen_fd, (struct sockaddr *)&name, sizeof name) ||
-	    chmod(s->socket, s->options.socket_mode & 0777) || listen(s->listen_fd, BACKLOG))
-		return ns_fail(-errno, "cannot listen at %s: %s", s->socket, strerror(errno));
-	return 0;
+	if (fchmod(s->listen_fd, s->options.socket_mode & 0777))
+		return ns_fail(-errno, "cannot give the socket its mode: %s", strerror(errno));
+	mask = umask(0); /* else a client that comes too soon finds it closed to him */
+	e = bind(s->listen_fd, (struct sockaddr *)&name, sizeof name) ? -errno : 0;
+	umask(mask);
+	if (!e && listen(s->listen_fd, BACKLOG))
+		e = -errno;
+	return e ? ns_fail(e, "cannot listen at %s: %s", s->socket, strerror(-e)) : 0;
 }
 
 /* Who cannot have it does without: only clients that have changed their root need it. */
