@@ -155,14 +155,14 @@ static int dial(const struct wire *w, struct link *l)
 }
 
 /* A payload that does not go into a datagram. */
-static int memory_file(const struct wire_call *c)
+int wire_memory(const void *data, uint32_t size)
 {
 	long fd = raw_call(SYS_memfd_create, (long)"ipcd-payload", 3 /* CLOEXEC, ALLOW_SEALING */, 0, 0, 0, 0);
 
 	if (fd < 0)
 		return (int)fd;
-	for (uint32_t done = 0; done < c->out_size;) {
-		ssize_t n = write((int)fd, (const char *)c->out + done, c->out_size - done);
+	for (uint32_t done = 0; done < size;) {
+		ssize_t n = write((int)fd, (const char *)data + done, size - done);
 
 		if (n <= 0) {
 			close((int)fd);
@@ -191,7 +191,7 @@ static int transmit(const struct link *l, struct wire_request *r, const struct w
 	id = (struct ucred *)CMSG_DATA(&control.head);
 	*id = (struct ucred){ .pid = (pid_t)raw_call(SYS_getpid, 0, 0, 0, 0, 0, 0), .uid = creds->uid, .gid = creds->gid };
 	if (c->out_size > WIRE_INLINE) {
-		memory = memory_file(c);
+		memory = wire_memory(c->out, c->out_size);
 		if (memory < 0)
 			return memory;
 		struct cmsghdr *h = (struct cmsghdr *)(control.room + CMSG_SPACE(sizeof(struct ucred)));

@@ -24,6 +24,8 @@ struct wire_call {
 	bool cancels; /* and the thread may be cancelled in it */
 };
 
+/* A payload that does not go into a datagram: a file of memory, or -errno. */
+int wire_memory(const void *data, uint32_t size);
 /* A number for a request of this thread that may have to be made later. */
 uint64_t wire_number(struct ipc_ns *ns);
 

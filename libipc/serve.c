@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "registry.h"
+#include "route_wire.h"
 #include "serve.h"
 
 #define BACKLOG 512
@@ -240,22 +241,6 @@ static void close_silent(struct ipc_server *s)
 
 /* ---- one request ---- */
 
-static int memory_file(const char *data, uint32_t size)
-{
-	int fd = (int)syscall(SYS_memfd_create, "ipcd-payload", 3u /* CLOEXEC, ALLOW_SEALING */);
-
-	for (uint32_t done = 0; fd >= 0 && done < size;) {
-		ssize_t n = write(fd, data + done, size - done);
-
-		if (n <= 0) {
-			close(fd);
-			return -ENOMEM;
-		}
-		done += (uint32_t)n;
-	}
-	return fd;
-}
-
 void serve_reply(struct ipc_server *s, struct conn *c, struct call *k, long result)
 {
 	struct iovec io[2] = { { &k->reply, sizeof k->reply }, { k->out, k->out_size } };
@@ -269,7 +254,7 @@ void serve_reply(struct ipc_server *s, struct conn *c, struct call *k, long resu
 	k->reply.result = result;
 	k->reply.size = k->out_size;
 	if (k->out_size > WIRE_INLINE) {
-		k->fd[k->fds] = memory_file(k->out, k->out_size);
+		k->fd[k->fds] = wire_memory(k->out, k->out_size);
 		if (k->fd[k->fds] < 0)
 			k->reply.result = -ENOMEM;
 		else

@@ -186,13 +186,6 @@ static int new_slot(struct ipc_ns *ns, pid_t pid, uid_t uid, int *lock)
 
 /* ---- clients ---- */
 
-static void *table(size_t bytes)
-{
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
 static void view_free(struct ipc_ns *v)
 {
 	for (int k = 0; k < KINDS; k++)
@@ -230,7 +223,8 @@ static struct ipc_ns *view_make(struct ipc_ns *base, uint32_t tag, pid_t pid)
 	if (fd >= 0)
 		close(fd);
 	for (int k = 0; k < KINDS; k++) {
-		v->noted[k] = table(IPCMNI * sizeof *v->noted[k]);
+		v->noted[k] = file_map(IPCMNI * sizeof *v->noted[k], PROT_READ | PROT_WRITE,
+				       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 		ok = ok && v->noted[k];
 	}
 	if (!ok || !v->slot_file) {
@@ -506,7 +500,7 @@ static struct client *newcomer(struct call *k, int *lock)
 	if (!c || watch_process(s, c, k->from.pid)) {
 		if (c)
 			client_put(s, c);
-		atomic_store(&r->word, WORD(SLOT_FREE, WORD_GEN(atomic_load(&r->word)) + 1, 0));
+		free_slot(r);
 		close(*lock);
 		*lock = -ENOMEM;
 		return NULL;
@@ -646,7 +640,7 @@ int client_fork(struct call *k)
 	if (c)
 		client_put(k->server, c);
 	if (e) {
-		atomic_store(&r->word, WORD(SLOT_FREE, WORD_GEN(atomic_load(&r->word)) + 1, 0));
+		free_slot(r);
 		close(lock);
 		return e;
 	}
