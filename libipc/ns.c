@@ -31,12 +31,12 @@ struct ipc_ns *ns_list;
 __thread struct thread ipc_thread;
 __thread char ns_error[600];
 
-static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER; /* before list_lock */
-static int open_fd = -1; /* the lock file that a thread has locked to open a namespace; under list_lock */
+static pthread_mutex_t ns_list_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t ns_open_lock = PTHREAD_MUTEX_INITIALIZER; /* before ns_list_lock */
+static int ns_open_fd = -1; /* the lock file that a thread has locked to open a namespace; under ns_list_lock */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t thread_key;
-static uint32_t generations;
+static uint32_t ns_generations;
 
 #define REMOVING_TRIES 200
 #define REMOVING_NS 10000000
@@ -81,7 +81,7 @@ void cold_leave(struct ipc_ns *ns, struct cold *c)
 	ns_loud(c);
 }
 
-static void init_cold(struct ipc_ns *ns)
+static void cold_init(struct ipc_ns *ns)
 {
 	pthread_mutexattr_t attr;
 
@@ -103,7 +103,7 @@ static bool is_open(const struct ipc_ns *ns, uint32_t generation)
 	return false;
 }
 
-static struct cold fork_cold; /* under list_lock */
+static struct cold fork_cold; /* under ns_list_lock */
 typedef pid_t fork_fn(void);
 
 static void fork_prepare(void)
@@ -111,7 +111,7 @@ static void fork_prepare(void)
 	struct cold c;
 
 	ns_quiet(&c);
-	pthread_mutex_lock(&list_lock);
+	pthread_mutex_lock(&ns_list_lock);
 	fork_cold = c;
 	for (struct ipc_ns *ns = ns_list; ns; ns = ns->next) {
 		pthread_mutex_lock(ns->cold);
@@ -145,7 +145,7 @@ static void fork_parent(void)
 			slot_fork_parent(ns);
 		pthread_mutex_unlock(ns->cold);
 	}
-	pthread_mutex_unlock(&list_lock);
+	pthread_mutex_unlock(&ns_list_lock);
 	ns_loud(&c);
 	errno = saved;
 }
@@ -156,7 +156,7 @@ static void fork_named(pid_t child)
 	struct cold c;
 
 	ns_quiet(&c);
-	pthread_mutex_lock(&list_lock);
+	pthread_mutex_lock(&ns_list_lock);
 	for (int i = 0; i < THREAD_NS; i++) {
 		struct born *b = &ipc_thread.born[i];
 
@@ -166,7 +166,7 @@ static void fork_named(pid_t child)
 			slot_fork_named(b->ns, b->tag, child);
 		b->ns = NULL;
 	}
-	pthread_mutex_unlock(&list_lock);
+	pthread_mutex_unlock(&ns_list_lock);
 	ns_loud(&c);
 }
 
@@ -198,7 +198,7 @@ static void fork_child(void)
 	for (struct ipc_ns *ns = ns_list; ns; ns = ns->next) {
 		/* Without a slot made before (no descriptor, no room) it is as after a bare clone. */
 		atomic_store(ns->wiped, ns->fork_file || (ns->wire && ns->fork_slot));
-		ns->generation = ++generations;
+		ns->generation = ++ns_generations;
 		if (atomic_load(ns->wiped))
 			attach_fork_child(ns);
 		if (ns->wire) {
@@ -208,15 +208,15 @@ static void fork_child(void)
 			slot_fork_child(ns);
 			ns->tag = atomic_load(&ns->slot) ? slot_tag(ns) : 0;
 		}
-		init_cold(ns);
+		cold_init(ns);
 	}
 	ipc_frame = NULL;
 	creds_fork_child();
-	if (open_fd >= 0)
-		close(open_fd);
-	open_fd = -1;
-	pthread_mutex_init(&open_lock, NULL);
-	pthread_mutex_init(&list_lock, NULL);
+	if (ns_open_fd >= 0)
+		close(ns_open_fd);
+	ns_open_fd = -1;
+	pthread_mutex_init(&ns_open_lock, NULL);
+	pthread_mutex_init(&ns_list_lock, NULL);
 	ns_loud(&c);
 }
 
@@ -236,7 +236,7 @@ static void thread_exit(void *arg)
 
 	(void)arg;
 	ns_quiet(&c);
-	pthread_mutex_lock(&list_lock);
+	pthread_mutex_lock(&ns_list_lock);
 	for (int i = 0; i < THREAD_NS; i++) {
 		struct ipc_ns *ns = ipc_thread.in[i].ns;
 
@@ -244,11 +244,11 @@ static void thread_exit(void *arg)
 			leave_thread(ns, i);
 		ipc_thread.in[i].ns = NULL;
 	}
-	pthread_mutex_unlock(&list_lock);
+	pthread_mutex_unlock(&ns_list_lock);
 	ns_loud(&c);
 }
 
-static void init_once(void)
+static void fork_init(void)
 {
 	pthread_atfork(fork_prepare, fork_parent, fork_child);
 	pthread_key_create(&thread_key, thread_exit);
@@ -257,9 +257,9 @@ static void init_once(void)
 /* The child of a bare clone: nobody told us. It is a process of its own from its first call on. */
 static void after_clone(struct ipc_ns *ns)
 {
-	init_cold(ns);
+	cold_init(ns);
 	atomic_store(ns->wiped, 1);
-	ns->generation = ++generations;
+	ns->generation = ++ns_generations;
 	if (ns->wire)
 		wire_after_clone(ns);
 	else
@@ -723,11 +723,11 @@ static void unmap_tables(struct ipc_ns *ns)
 /* A child forked by another thread may have a copy of the descriptor for a moment: closing is not enough. */
 static void unlock_directory(void)
 {
-	flock(open_fd, LOCK_UN);
-	pthread_mutex_lock(&list_lock);
-	close(open_fd);
-	open_fd = -1;
-	pthread_mutex_unlock(&list_lock);
+	flock(ns_open_fd, LOCK_UN);
+	pthread_mutex_lock(&ns_list_lock);
+	close(ns_open_fd);
+	ns_open_fd = -1;
+	pthread_mutex_unlock(&ns_list_lock);
 }
 
 /* Is the file that we have locked still the directory's? Whoever removes the directory has unlinked it. */
@@ -747,17 +747,17 @@ static int lock_directory(struct ipc_ns *ns)
 	if (e)
 		return ns_fail(e, "the name of the namespace directory %s is too long", ns->dir);
 	for (;;) {
-		pthread_mutex_lock(&list_lock); /* no fork in between: a child would keep the lock, and others out */
-		open_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-		e = open_fd < 0 ? -errno : 0;
-		pthread_mutex_unlock(&list_lock);
+		pthread_mutex_lock(&ns_list_lock); /* no fork in between: a child would keep the lock, and others out */
+		ns_open_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		e = ns_open_fd < 0 ? -errno : 0;
+		pthread_mutex_unlock(&ns_list_lock);
 		if (e)
 			return ns_fail(e, "cannot open %s for writing: %s", path, strerror(-e));
-		fchmod(open_fd, 0600);
-		while (flock(open_fd, LOCK_EX) && errno == EINTR)
+		fchmod(ns_open_fd, 0600);
+		while (flock(ns_open_fd, LOCK_EX) && errno == EINTR)
 			;
-		if (still_named(open_fd, path))
-			return open_fd;
+		if (still_named(ns_open_fd, path))
+			return ns_open_fd;
 		unlock_directory();
 	}
 }
@@ -780,7 +780,7 @@ static int open_tables(struct ipc_ns *ns)
 {
 	int e;
 
-	pthread_mutex_lock(&open_lock);
+	pthread_mutex_lock(&ns_open_lock);
 	e = lock_directory(ns);
 	if (e >= 0) {
 		e = map_tables(ns);
@@ -791,7 +791,7 @@ static int open_tables(struct ipc_ns *ns)
 		}
 		unlock_directory();
 	}
-	pthread_mutex_unlock(&open_lock);
+	pthread_mutex_unlock(&ns_open_lock);
 	return e;
 }
 
@@ -909,10 +909,10 @@ int ns_open(const char *dir, int flags, struct ipc_ns **out)
 	*ns_error = 0;
 	if (!ns)
 		return -ENOMEM;
-	pthread_once(&once, init_once);
-	init_cold(ns);
+	pthread_once(&once, fork_init);
+	cold_init(ns);
 	ns->owner = geteuid();
-	ns->generation = __atomic_add_fetch(&generations, 1, __ATOMIC_RELAXED);
+	ns->generation = __atomic_add_fetch(&ns_generations, 1, __ATOMIC_RELAXED);
 	if (socket) {
 		e = wire_open_namespace(ns, dir);
 		if (!e)
@@ -928,10 +928,10 @@ int ns_open(const char *dir, int flags, struct ipc_ns **out)
 		unmap_all(ns);
 		return e;
 	}
-	pthread_mutex_lock(&list_lock);
+	pthread_mutex_lock(&ns_list_lock);
 	ns->next = ns_list;
 	ns_list = ns;
-	pthread_mutex_unlock(&list_lock);
+	pthread_mutex_unlock(&ns_list_lock);
 	*out = ns;
 	return 0;
 }
@@ -967,13 +967,13 @@ __attribute__((destructor)) static void leave(void)
 	struct cold c;
 
 	ns_quiet(&c);
-	if (!pthread_mutex_trylock(&list_lock)) {
+	if (!pthread_mutex_trylock(&ns_list_lock)) {
 		for (struct ipc_ns *ns = ns_list; ns; ns = ns->next)
 			if (!pthread_mutex_trylock(ns->cold)) {
 				save_last(ns);
 				pthread_mutex_unlock(ns->cold);
 			}
-		pthread_mutex_unlock(&list_lock);
+		pthread_mutex_unlock(&ns_list_lock);
 	}
 	ns_loud(&c);
 }
@@ -998,13 +998,13 @@ void ns_close(struct ipc_ns *ns)
 	leave_segments(ns);
 	save_last(ns);
 	cold_leave(ns, &c);
-	pthread_mutex_lock(&list_lock);
+	pthread_mutex_lock(&ns_list_lock);
 	for (struct ipc_ns **p = &ns_list; *p; p = &(*p)->next)
 		if (*p == ns) {
 			*p = ns->next;
 			break;
 		}
-	pthread_mutex_unlock(&list_lock);
+	pthread_mutex_unlock(&ns_list_lock);
 	ns->generation = 0;
 	if (ns->wire) {
 		wire_close(ns);
