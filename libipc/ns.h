@@ -144,10 +144,12 @@ int ns_open(const char *dir, int flags, struct ipc_ns **out); /* flags: IPC_OPEN
 void ns_close(struct ipc_ns *ns);
 /* Those that nobody has attached, where the registry was lost. */
 void drop_removed_segments(struct ipc_ns *ns, int who);
-int ns_enter_slow(struct ipc_ns *ns);
 extern struct ipc_ns *ns_list;
 extern __thread char ns_error[600] __attribute__((tls_model("initial-exec")));
 int ns_fail(int error, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* fork.c */
+int ns_enter_slow(struct ipc_ns *ns);
 
 /* The calling thread's who number, made at its first call; or -errno. */
 static inline int ns_enter(struct ipc_ns *ns)
