@@ -220,7 +220,7 @@ static int grow(int who, struct obj *o, uint32_t class)
 	}
 }
 
-static void free_node(struct txn *t, uint32_t n)
+static void msg_node_free(struct txn *t, uint32_t n)
 {
 	uint32_t class = node_at(t->area, n)->class % CLASSES;
 
@@ -229,14 +229,14 @@ static void free_node(struct txn *t, uint32_t n)
 }
 
 /* A node of a receiver goes to its own spares, so that the next one it sends costs nobody else's cells; not too many. */
-static void free_own(struct txn *t, uint32_t who, uint32_t tag, uint32_t n)
+static void msg_node_free_own(struct txn *t, uint32_t who, uint32_t tag, uint32_t n)
 {
 	struct request *q = &area_who(t->area, who)->req;
 	uint32_t class = node_at(t->area, n)->class % CLASSES, cell = spare_cell(t->area, who, class);
 	uint32_t spare = area_value(t->area, cell);
 
 	if (filling(t->area, who, tag) || (spare && q->spares[class] >= SPARES)) {
-		free_node(t, n);
+		msg_node_free(t, n);
 		return;
 	}
 	q->spares[class] = spare ? q->spares[class] + 1 : 1;
@@ -245,7 +245,7 @@ static void free_own(struct txn *t, uint32_t who, uint32_t tag, uint32_t n)
 }
 
 /* Some nodes off the free list become the thread's spares, which are none. */
-static int refill(int who, struct obj *o, uint32_t class)
+static int msg_node_refill(int who, struct obj *o, uint32_t class)
 {
 	struct area *a = &o->area;
 	struct txn t;
@@ -274,7 +274,7 @@ static int refill(int who, struct obj *o, uint32_t class)
 }
 
 /* A node for a frame whose thread has interrupted itself filling another: off the free list, into the orphans. */
-static int take_orphan(int who, struct obj *o, uint32_t class, uint32_t *node)
+static int msg_node_take_orphan(int who, struct obj *o, uint32_t class, uint32_t *node)
 {
 	struct area *a = &o->area;
 	uint32_t orphans = orphan_cell(a, (uint32_t)who, class);
@@ -305,7 +305,7 @@ static int take_orphan(int who, struct obj *o, uint32_t class, uint32_t *node)
 }
 
 /* Entries by which a thread gives up a node of its spares or its orphans. */
-static void give_up(struct txn *t, uint32_t who, uint32_t class, uint32_t n)
+static void msg_node_give_up(struct txn *t, uint32_t who, uint32_t class, uint32_t n)
 {
 	uint32_t at = spare_cell(t->area, who, class), steps = 0;
 
@@ -318,13 +318,13 @@ static void give_up(struct txn *t, uint32_t who, uint32_t class, uint32_t n)
 }
 
 /* Is the node one that this thread has lent? */
-static bool lent(const struct area *a, uint32_t n)
+static bool node_lent(const struct area *a, uint32_t n)
 {
 	return atomic_load_explicit(&a->head->hot, memory_order_acquire) & LENT && area_value(a, M_HEAD) == n;
 }
 
 /* Entries by which the message that is there gets its node for good. */
-static void keep_node(struct txn *t)
+static void msg_node_keep(struct txn *t)
 {
 	uint64_t h = txn_hot(t);
 	uint32_t n = area_value(t->area, M_HEAD);
@@ -332,21 +332,21 @@ static void keep_node(struct txn *t)
 	if (!(h & LENT))
 		return;
 	if (node_valid(t->area, n))
-		give_up(t, node_at(t->area, n)->owner % WHO_MAX, node_at(t->area, n)->class % CLASSES, n);
+		msg_node_give_up(t, node_at(t->area, n)->owner % WHO_MAX, node_at(t->area, n)->class % CLASSES, n);
 	txn_put_hot(t, h & ~LENT);
 }
 
-static void end_loan(int who, struct obj *o)
+static void msg_node_end_loan(int who, struct obj *o)
 {
 	struct txn t;
 
 	txn_begin(&t, &o->area, (uint32_t)who);
-	keep_node(&t);
+	msg_node_keep(&t);
 	txn_commit(&t);
 }
 
 /* They lead to no node of their class. */
-static void drop_spares(struct obj *o, int who, uint32_t cell)
+static void msg_node_drop_spares(struct obj *o, int who, uint32_t cell)
 {
 	struct txn t;
 
@@ -356,52 +356,52 @@ static void drop_spares(struct obj *o, int who, uint32_t cell)
 }
 
 /* A node to fill, owned by this thread: its first spare, marked as being filled until it is sent. */
-static int fill_begin(int who, uint32_t tag, struct obj *o, uint32_t class, uint32_t *node, uint32_t *outer)
+static int msg_node_fill(int who, uint32_t tag, struct obj *o, uint32_t class, uint32_t *node, uint32_t *outer)
 {
 	struct area *a = &o->area;
 	uint32_t cell = spare_cell(a, (uint32_t)who, class);
 
 	*outer = filling(a, (uint32_t)who, tag);
 	if (*outer)
-		return take_orphan(who, o, class, node);
+		return msg_node_take_orphan(who, o, class, node);
 	for (;;) {
 		*node = area_value(a, cell);
 		if (!*node) {
-			if (refill(who, o, class))
+			if (msg_node_refill(who, o, class))
 				return -ENOMEM;
 			continue;
 		}
 		if (!text_valid(*node, text_room(class))) {
-			drop_spares(o, who, cell);
+			msg_node_drop_spares(o, who, cell);
 			continue;
 		}
-		if (lent(a, *node)) {
-			end_loan(who, o);
+		if (node_lent(a, *node)) {
+			msg_node_end_loan(who, o);
 			continue;
 		}
 		set_filling(a, (uint32_t)who, tag, *node);
 		/* Has no handler sent it in between, or made and taken off a mark of its own, and this one with it? */
-		if (filling(a, (uint32_t)who, tag) == *node && area_value(a, cell) == *node && !lent(a, *node))
+		if (filling(a, (uint32_t)who, tag) == *node && area_value(a, cell) == *node && !node_lent(a, *node))
 			return 0;
 		set_filling(a, (uint32_t)who, tag, 0);
 	}
 }
 
 /* An orphan, filled, is free again. */
-static void free_orphan(int who, struct obj *o, uint32_t n)
+static void msg_node_free_orphan(int who, struct obj *o, uint32_t n)
 {
 	uint32_t class = node_at(&o->area, n)->class % CLASSES;
 	struct txn t;
 
 	for (;;) {
 		txn_begin(&t, &o->area, (uint32_t)who);
-		give_up(&t, (uint32_t)who, class, n);
+		msg_node_give_up(&t, (uint32_t)who, class, n);
 		if (!t.count) { /* not there */
 			if (txn_valid(&t))
 				return;
 			continue;
 		}
-		free_node(&t, n);
+		msg_node_free(&t, n);
 		if (txn_commit(&t))
 			return;
 	}
@@ -489,7 +489,7 @@ static void append_message(struct txn *t, uint32_t n, uint32_t size, uint32_t pi
 {
 	struct area *a = t->area;
 
-	keep_node(t);
+	msg_node_keep(t);
 	if (!QNUM(txn_hot(t)))
 		txn_set(t, M_HEAD, n);
 	else if (node_valid(a, area_value(a, M_TAIL)))
@@ -565,7 +565,7 @@ static void drop_request(struct txn *t, uint32_t head, uint32_t who)
 	list_remove(t, head, tail_of(head), who);
 	if (node) {
 		txn_set(t, REQ_NODE(a, who), 0);
-		free_node(t, node);
+		msg_node_free(t, node);
 	}
 }
 
@@ -598,7 +598,7 @@ static uint32_t plan_step(struct ipc_ns *ns, struct obj *o, struct txn *t, uint3
 	}
 	wait_done(t, head, tail_of(head), who, error);
 	if (head == M_RHEAD && node && !error) {
-		keep_node(t);
+		msg_node_keep(t);
 		unlink_message(t, node, prev, area_who(a, who)->req.pid);
 		txn_set(t, REQ_NODE(a, who), node);
 	}
@@ -716,7 +716,7 @@ static void take_back(struct frame *f, struct txn *t, bool performed)
 	(void)performed;
 	if (node) {
 		txn_set(t, cell, 0);
-		free_node(t, node);
+		msg_node_free(t, node);
 	}
 }
 
@@ -737,7 +737,7 @@ static int send_once(struct frame *f, uint32_t node, uint32_t qbytes, bool lend,
 		if (lend && QNUM(t.hot_new) == 1)
 			t.hot_new |= LENT;
 		else
-			give_up(&t, f->who, class, node);
+			msg_node_give_up(&t, f->who, class, node);
 		if (area_value(a, M_RHEAD))
 			txn_set(&t, M_FLAGS, area_value(a, M_FLAGS) | M_MORE);
 		return txn_commit(&t) ? 0 : 1;
@@ -753,7 +753,7 @@ static int send_once(struct frame *f, uint32_t node, uint32_t qbytes, bool lend,
 	q->size = size;
 	f->head = M_SHEAD;
 	f->tail = M_STAIL;
-	give_up(&t, f->who, class, node);
+	msg_node_give_up(&t, f->who, class, node);
 	txn_set(&t, REQ_NODE(a, f->who), node);
 	wait_join(f, &t);
 	return txn_commit(&t) ? 2 : 1;
@@ -802,7 +802,7 @@ static int send_slow(struct ipc_ns *ns, int who, struct obj *o, int id, uint32_t
 		return wait_sleep(&f, NULL);
 	ipc_frame = NULL;
 	if (e && outer)
-		free_orphan(who, o, node);
+		msg_node_free_orphan(who, o, node);
 	if (!e && area_value(a, M_FLAGS) & M_MORE)
 		run_cascade(ns, who, o);
 	return e;
@@ -823,7 +823,7 @@ static int send_filled(struct ipc_ns *ns, int who, struct obj *o, int id, int64_
 	struct node *n;
 	int e;
 
-	e = fill_begin(who, ns->tag, o, class_of(size), &node, &outer);
+	e = msg_node_fill(who, ns->tag, o, class_of(size), &node, &outer);
 	if (e)
 		return e;
 	n = node_at(&o->area, node);
@@ -881,7 +881,7 @@ static void take_message(struct frame *f, struct txn *t, bool performed)
 		copy_out(f->msg, n->type, n->text, size);
 	txn_set(t, cell, 0);
 	if (!interrupted) {
-		free_node(t, node);
+		msg_node_free(t, node);
 		return;
 	}
 	f->left = node;
@@ -918,7 +918,7 @@ static ssize_t found(struct frame *f, struct txn *t, uint32_t node, uint32_t pre
 	if (f->msg)
 		memcpy(size <= SMALL ? small : (char *)f->msg + sizeof(long), n->text, size);
 	if (!(txn_hot(t) & LENT)) /* else it stays where it is */
-		free_own(t, f->who, f->ns->tag, node);
+		msg_node_free_own(t, f->who, f->ns->tag, node);
 	unlink_message(t, node, prev, (uint32_t)f->ns->pid);
 	if (area_value(t->area, M_SHEAD))
 		txn_set(t, M_FLAGS, area_value(t->area, M_FLAGS) | M_MORE);
@@ -1022,7 +1022,7 @@ static ssize_t receive_slow(struct ipc_ns *ns, int who, struct obj *o, int id, v
 		if (n == JOINED) {
 			n = wait_sleep(&f, NULL);
 			if (f.left)
-				free_orphan(who, o, f.left);
+				msg_node_free_orphan(who, o, f.left);
 			if (n == -MSG_AGAIN)
 				continue;
 			return n;
@@ -1093,7 +1093,7 @@ static bool settle_who(int me, struct obj *o, uint32_t who, const struct slots *
 		drop_request(&t, head, who);
 	} else {
 		txn_set(&t, REQ_NODE(a, who), 0);
-		free_node(&t, node);
+		msg_node_free(&t, node);
 	}
 	txn_commit(&t);
 	return true;
