@@ -200,7 +200,7 @@ static inline int plan_one(struct txn *t, struct sem_req *r, const struct sembuf
 }
 
 /* Plan a whole request. 0: its entries are in t; 1: it must wait; else -errno, nothing planned. */
-static int plan_request(struct txn *t, struct sem_req *r)
+static int sem_plan(struct txn *t, struct sem_req *r)
 {
 	uint32_t before = t->count;
 	uint64_t seen = 0;
@@ -238,7 +238,7 @@ static bool is_alter(const struct sembuf *sops, uint32_t nsops)
 	return false;
 }
 
-static void load_request(const struct area *a, uint32_t who, struct sem_req *r)
+static void sem_load_request(const struct area *a, uint32_t who, struct sem_req *r)
 {
 	struct request *q = &area_who(a, who)->req;
 
@@ -253,7 +253,7 @@ static void load_request(const struct area *a, uint32_t who, struct sem_req *r)
 }
 
 /* Room for a list longer than a descriptor, in this thread's staging area. */
-static int stage(struct obj *o, uint32_t who, uint64_t entries)
+static int sem_stage(struct obj *o, uint32_t who, uint64_t entries)
 {
 	if (entries > 3ull * o->area.count + 64)
 		entries = 3ull * o->area.count + 64;
@@ -301,10 +301,10 @@ static uint32_t first_possible(struct txn *t, uint32_t head, bool removed, enum 
 		}
 		if (!area_unmoved(t->area, t->op))
 			return 0;
-		load_request(t->area, who, &r);
+		sem_load_request(t->area, who, &r);
 		if (which != ALL && (r.nsops == 1) != (which == SIMPLE))
 			continue;
-		*result = plan_request(t, &r);
+		*result = sem_plan(t, &r);
 		if (*result != 1)
 			return who;
 		note_stale(t, stale, who, r.blocked);
@@ -326,7 +326,7 @@ static bool zero_after(struct txn *t, uint32_t num)
 }
 
 /* Whoever waits is to be looked at; sops is what was done, NULL for a change of any semaphores. */
-static void changed(struct txn *t, const struct sembuf *sops, uint32_t nsops)
+static void sem_changed(struct txn *t, const struct sembuf *sops, uint32_t nsops)
 {
 	uint32_t flags = area_value(t->area, S_FLAGS) | S_MORE;
 
@@ -371,7 +371,7 @@ static void sem_step(struct ipc_ns *ns, int me, struct obj *o)
 		return;
 	}
 	if (a->count > 6 && !(flags & S_REMOVED)) {
-		if (stage(o, (uint32_t)me, 3ull * a->count + 64)) {
+		if (sem_stage(o, (uint32_t)me, 3ull * a->count + 64)) {
 			txn_valid(&t); /* no memory to work in: the next one may have some */
 			sched_yield();
 			return;
@@ -411,10 +411,10 @@ static void sem_step(struct ipc_ns *ns, int me, struct obj *o)
 		return;
 	}
 	if (!result) {
-		load_request(a, who, &r);
+		sem_load_request(a, who, &r);
 		txn_set(&t, S_OTIME, now_seconds());
 		if (head == S_AHEAD)
-			changed(&t, r.sops, r.nsops);
+			sem_changed(&t, r.sops, r.nsops);
 	}
 	wait_done(&t, head, tail, who, -result);
 	if (txn_commit(&t))
@@ -424,7 +424,7 @@ static void sem_step(struct ipc_ns *ns, int me, struct obj *o)
 static const struct gate sem_gate = { .flags = S_FLAGS, .cell = S_GATE };
 
 /* Inside a transaction: is the state one that may be acted on? If not, mend it, and begin again. */
-static inline bool settled(struct ipc_ns *ns, int me, struct obj *o, struct txn *t)
+static inline bool sem_settled(struct ipc_ns *ns, int me, struct obj *o, struct txn *t)
 {
 	struct area *a = &o->area;
 	uint32_t rows, flags = area_value(a, S_FLAGS);
@@ -453,7 +453,7 @@ static inline bool settled(struct ipc_ns *ns, int me, struct obj *o, struct txn 
 	return true;
 }
 
-static void run_cascade(struct ipc_ns *ns, int me, struct obj *o)
+static void sem_run_cascade(struct ipc_ns *ns, int me, struct obj *o)
 {
 	while (area_value(&o->area, S_FLAGS) & S_MORE)
 		sem_step(ns, me, o);
@@ -535,7 +535,7 @@ static bool undo_step(struct ipc_ns *ns, int me, struct obj *o, uint32_t tag)
 	if (i == a->count) {
 		txn_set(&t, undo_cell(a, row, 0), 0);
 		txn_set(&t, S_OTIME, now_seconds());
-		changed(&t, NULL, 0);
+		sem_changed(&t, NULL, 0);
 	}
 	txn_commit(&t);
 	return true;
@@ -583,7 +583,7 @@ void sem_set_settle(struct ipc_ns *ns, int me, struct obj *o, uint32_t tag, bool
 			withdraw(ns, me, o, w, tag);
 	while (undo && undo_step(ns, me, o, tag))
 		;
-	run_cascade(ns, me, o);
+	sem_run_cascade(ns, me, o);
 }
 
 /* ---- the calls ---- */
@@ -600,7 +600,7 @@ static void look(struct frame *f)
 		sem_set_close(f->ns, (int)f->who, f->obj);
 	do
 		txn_begin(&t, &f->obj->area, f->who);
-	while (!settled(f->ns, (int)f->who, f->obj, &t));
+	while (!sem_settled(f->ns, (int)f->who, f->obj, &t));
 	txn_valid(&t);
 	wait_lost(f, area_value(&f->area, S_FLAGS) & S_REMOVED);
 }
@@ -648,9 +648,9 @@ static int operate_slow(struct ipc_ns *ns, int who, struct obj *o, int id, const
 		txn_begin(&t, a, f.who);
 		if (big)
 			txn_stage(&t, area_big(a, f.who), 3 * a->count + 64);
-		if (!settled(ns, who, o, &t))
+		if (!sem_settled(ns, who, o, &t))
 			continue;
-		e = area_value(a, S_FLAGS) & S_REMOVED ? -EIDRM : plan_request(&t, r);
+		e = area_value(a, S_FLAGS) & S_REMOVED ? -EIDRM : sem_plan(&t, r);
 		if (e < 0) {
 			if (!txn_valid(&t)) {
 				gate_lost(&gate, a, f.who);
@@ -663,14 +663,14 @@ static int operate_slow(struct ipc_ns *ns, int who, struct obj *o, int id, const
 		if (e == 0) {
 			txn_set(&t, S_OTIME, now_seconds());
 			if (is_alter(r->sops, r->nsops))
-				changed(&t, r->sops, r->nsops);
+				sem_changed(&t, r->sops, r->nsops);
 			if (!txn_commit(&t)) {
 				gate_lost(&gate, a, f.who);
 				continue;
 			}
 			ipc_frame = NULL;
 			gate_done(&gate, a, f.who);
-			run_cascade(ns, who, o);
+			sem_run_cascade(ns, who, o);
 			return 0;
 		}
 		if (!anybody_waits(a) && wait_spin(&f, t.op)) {
@@ -729,9 +729,9 @@ int sem_set_operate(struct ipc_ns *ns, int who, struct obj *o, int id, const str
 		return operate_slow(ns, who, o, id, a, &r, signals, deadline);
 	for (;;) {
 		txn_begin(&t, a, (uint32_t)who);
-		if (!settled(ns, who, o, &t))
+		if (!sem_settled(ns, who, o, &t))
 			continue;
-		e = area_value(a, S_FLAGS) & S_REMOVED ? -EIDRM : plan_request(&t, &r);
+		e = area_value(a, S_FLAGS) & S_REMOVED ? -EIDRM : sem_plan(&t, &r);
 		if (e) {
 			if (!txn_valid(&t))
 				continue;
@@ -739,12 +739,12 @@ int sem_set_operate(struct ipc_ns *ns, int who, struct obj *o, int id, const str
 		}
 		txn_set(&t, S_OTIME, now_seconds());
 		if (anybody_waits(a) && is_alter(sops, nsops))
-			changed(&t, sops, nsops);
+			sem_changed(&t, sops, nsops);
 		if (txn_commit(&t))
 			break;
 	}
 	if (area_value(a, S_FLAGS) & S_MORE)
-		run_cascade(ns, who, o);
+		sem_run_cascade(ns, who, o);
 	return 0;
 }
 
@@ -764,7 +764,7 @@ static int count_waiters(struct ipc_ns *ns, struct txn *t, uint32_t head, uint32
 			*dead = tag;
 			return 0;
 		}
-		load_request(t->area, who, &r);
+		sem_load_request(t->area, who, &r);
 		blocked = area_value(t->area, REQ_NODE(t->area, who));
 		if (blocked < r.nsops)
 			n += r.sops[blocked].sem_num == num && (r.sops[blocked].sem_op == 0) == zero;
@@ -782,7 +782,7 @@ int sem_set_query(struct ipc_ns *ns, int who, struct obj *o, uint32_t num, int c
 		int v = 0;
 
 		txn_begin(&t, a, (uint32_t)who);
-		if (!settled(ns, who, o, &t))
+		if (!sem_settled(ns, who, o, &t))
 			continue;
 		if (area_value(a, S_FLAGS) & S_REMOVED)
 			v = -EIDRM;
@@ -811,7 +811,7 @@ int sem_set_getall(struct ipc_ns *ns, int who, struct obj *o, unsigned short *va
 
 	for (;;) {
 		txn_begin(&t, a, (uint32_t)who);
-		if (!settled(ns, who, o, &t))
+		if (!sem_settled(ns, who, o, &t))
 			continue;
 		e = area_value(a, S_FLAGS) & S_REMOVED ? -EIDRM : 0;
 		for (uint32_t i = 0; i < a->count && !e; i++)
@@ -865,7 +865,7 @@ int sem_set_setval(struct ipc_ns *ns, int who, struct obj *o, uint32_t num, int 
 		wipe_stale(who, o, num);
 	for (;;) {
 		txn_begin(&t, a, (uint32_t)who);
-		if (!settled(ns, who, o, &t))
+		if (!sem_settled(ns, who, o, &t))
 			continue;
 		if (area_value(a, S_FLAGS) & S_REMOVED) {
 			if (txn_valid(&t))
@@ -874,11 +874,11 @@ int sem_set_setval(struct ipc_ns *ns, int who, struct obj *o, uint32_t num, int 
 		}
 		plan_setval(&t, num, (uint32_t)value, (uint32_t)ns->pid);
 		txn_set(&t, S_CTIME, now_seconds());
-		changed(&t, NULL, 0);
+		sem_changed(&t, NULL, 0);
 		if (txn_commit(&t))
 			break;
 	}
-	run_cascade(ns, who, o);
+	sem_run_cascade(ns, who, o);
 	return 0;
 }
 
@@ -901,12 +901,12 @@ int sem_set_setall(struct ipc_ns *ns, int who, struct obj *o, const unsigned sho
 	for (uint32_t i = 0; i < n; i++)
 		if ((EPOCH(value_of(a, i)) & 0x3fff) == 0x3fff)
 			wipe_stale(who, o, i);
-	e = n > 12 ? stage(o, (uint32_t)who, 2ull * n + 8) : 0;
+	e = n > 12 ? sem_stage(o, (uint32_t)who, 2ull * n + 8) : 0;
 	if (e)
 		return e;
 	for (;;) {
 		txn_begin(&t, a, (uint32_t)who);
-		if (!settled(ns, who, o, &t))
+		if (!sem_settled(ns, who, o, &t))
 			continue;
 		if (area_value(a, S_FLAGS) & S_REMOVED) {
 			if (txn_valid(&t))
@@ -925,7 +925,7 @@ int sem_set_setall(struct ipc_ns *ns, int who, struct obj *o, const unsigned sho
 		gate_lost(&gate, a, (uint32_t)who);
 	}
 	gate_done(&gate, a, (uint32_t)who);
-	run_cascade(ns, who, o);
+	sem_run_cascade(ns, who, o);
 	return 0;
 }
 
@@ -937,7 +937,7 @@ int sem_set_times(struct ipc_ns *ns, int who, struct obj *o, struct sem_times *t
 
 	for (;;) {
 		txn_begin(&t, a, (uint32_t)who);
-		if (!settled(ns, who, o, &t))
+		if (!sem_settled(ns, who, o, &t))
 			continue;
 		times->otime = area_value(a, S_OTIME);
 		times->ctime = area_value(a, S_CTIME);
@@ -955,5 +955,5 @@ void sem_set_close(struct ipc_ns *ns, int who, struct obj *o)
 		txn_begin(&t, &o->area, (uint32_t)who);
 		txn_set(&t, S_FLAGS, S_REMOVED | S_MORE);
 	} while (!txn_commit(&t));
-	run_cascade(ns, who, o);
+	sem_run_cascade(ns, who, o);
 }
