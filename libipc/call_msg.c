@@ -12,10 +12,6 @@
 #include "route_call.h"
 #include "route_wire.h"
 
-#ifndef MSG_STAT_ANY
-#define MSG_STAT_ANY 13
-#endif
-
 static int new_queue(struct get *g, struct ipc_ns *ns, uint32_t *file)
 {
 	g->row_size = (uint32_t)registry_limit(ns, LIM_MSGMNB);

@@ -16,9 +16,6 @@
 #include "obj_shm.h"
 #include "route_call.h"
 
-#ifndef SHM_STAT_ANY
-#define SHM_STAT_ANY 15
-#endif
 #ifndef SHM_NORESERVE
 #define SHM_NORESERVE 010000
 #endif

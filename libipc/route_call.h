@@ -8,10 +8,6 @@
 
 #include "ns.h"
 
-#ifndef SEM_STAT_ANY
-#define SEM_STAT_ANY 20
-#endif
-
 union semun_arg {
 	int val;
 	struct semid_ds *buf;

@@ -22,13 +22,6 @@
 #include "obj_shm.h"
 #include "sysv_proc.h"
 
-#ifndef SEM_STAT_ANY
-#define SEM_STAT_ANY 20
-#endif
-#ifndef MSG_STAT_ANY
-#define MSG_STAT_ANY 13
-#endif
-
 #define TABLE(n, kind) { "/proc/sysvipc/", n, PROC_TABLE, kind, -1, 0, { 0 } }
 #define LIMIT(n, count, ...) { "/proc/sys/kernel/", n, PROC_LIMIT, 0, 0, count, { __VA_ARGS__ } }
 #define CONSTANT(n, value, max) { "/proc/sys/kernel/", n, PROC_CONSTANT, value, max, 1, { 0 } }

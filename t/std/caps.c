@@ -12,9 +12,6 @@
 #include "objects.h"
 
 #define OTHER 41723 /* nobody else here, whose locked memory would count too */
-#ifndef SHM_STAT_ANY
-#define SHM_STAT_ANY 15
-#endif
 #ifndef SHM_HUGE_SHIFT
 #define SHM_HUGE_SHIFT 26
 #endif

@@ -10,18 +10,6 @@
 
 #define MODES 64
 #define WRONG 999 /* "errno" of a call that succeeds with something else than it should */
-#ifndef SHM_STAT_ANY
-#define SHM_STAT_ANY 15
-#endif
-#ifndef SEM_STAT_ANY
-#define SEM_STAT_ANY 20
-#endif
-#ifndef MSG_STAT_ANY
-#define MSG_STAT_ANY 13
-#endif
-#ifndef MSG_COPY
-#define MSG_COPY 040000
-#endif
 
 /* Users and groups that nobody else here has. */
 enum { CREATOR = 60001, OWNER, HEIR, OTHER, FRIEND };
