@@ -104,35 +104,36 @@ static int do_shmdt(int m, int unused)
 	return shmdt(line->at[m]);
 }
 
-static int do_shm_stat(int m, int cmd)
+static int do_stat(enum kind kind, int m, int cmd)
 {
-	struct shmid_ds ds;
-	int id = line->id[SHM][m], r = shmctl(cmd == IPC_STAT ? id : line->index[SHM][m], cmd, &ds);
+	union {
+		struct shmid_ds shm;
+		struct semid_ds sem;
+		struct msqid_ds msg;
+	} ds;
+	const struct ipc_perm *p = kind == SHM ? &ds.shm.shm_perm : kind == SEM ? &ds.sem.sem_perm : &ds.msg.msg_perm;
+	int id = line->id[kind][m], which = cmd == IPC_STAT ? id : line->index[kind][m];
+	int r = kind == SHM ? shmctl(which, cmd, &ds.shm) :
+		kind == SEM ? semctl(which, 0, cmd, (union semun){ .buf = &ds.sem }) : msgctl(which, cmd, &ds.msg);
 
 	if (cmd == IPC_STAT)
-		return perm_is(r, &ds.shm_perm, m);
-	return gives(r, id) ? -1 : perm_is(0, &ds.shm_perm, m);
+		return perm_is(r, p, m);
+	return gives(r, id) ? -1 : perm_is(0, p, m);
+}
+
+static int do_shm_stat(int m, int cmd)
+{
+	return do_stat(SHM, m, cmd);
 }
 
 static int do_sem_stat(int m, int cmd)
 {
-	struct semid_ds ds;
-	union semun arg = { .buf = &ds };
-	int id = line->id[SEM][m], r = semctl(cmd == IPC_STAT ? id : line->index[SEM][m], 0, cmd, arg);
-
-	if (cmd == IPC_STAT)
-		return perm_is(r, &ds.sem_perm, m);
-	return gives(r, id) ? -1 : perm_is(0, &ds.sem_perm, m);
+	return do_stat(SEM, m, cmd);
 }
 
 static int do_msg_stat(int m, int cmd)
 {
-	struct msqid_ds ds;
-	int id = line->id[MSG][m], r = msgctl(cmd == IPC_STAT ? id : line->index[MSG][m], cmd, &ds);
-
-	if (cmd == IPC_STAT)
-		return perm_is(r, &ds.msg_perm, m);
-	return gives(r, id) ? -1 : perm_is(0, &ds.msg_perm, m);
+	return do_stat(MSG, m, cmd);
 }
 
 static int do_shm_info(int m, int cmd)
