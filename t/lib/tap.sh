@@ -77,6 +77,15 @@ status() {	# NAME WANTED COMMAND...: exit status; its stderr stays in $said
 	report $? "$name" || note "status $got, wanted $wanted; said: $said"
 }
 
+one_line() {	# NAME STATUS REGEX PROGRAM...: it fails so, and says one line, which begins with $says
+	local name=$1 wanted=$2 regex=$3
+	shift 3
+	status "$name: status $wanted" "$wanted" timeout -k 1 60 "$@"
+	like "... and one line that says why" "$said" "^${says:-}[^
+]*${regex}[^
+]*\$"
+}
+
 skip() {	# NAME REASON
 	tests=$((tests + 1))
 	echo "ok $tests - $1 # SKIP $2"

@@ -41,15 +41,6 @@ kept() {	# SUMS OBJECTS
 	[ -z "${missing// }" ] || { echo "lost: $missing; left:"; ls "$dir"; return 1; }
 }
 
-one_line() {	# NAME STATUS REGEX COMMAND...
-	local name=$1 wanted=$2 regex=$3
-	shift 3
-	status "$name: status $wanted" "$wanted" "$@"
-	like "... and one line that names it" "$said" "^[^
-]*${regex}[^
-]*\$"
-}
-
 # ipcrun, ipcctl and the library itself refuse a directory, and leave it as it is.
 refused() {	# NAME DIR REGEX
 	local before

@@ -22,14 +22,7 @@ ctl=("$IPCCTL" "--daemon=$socket")
 log_has() {
 	grep -qE -- "$1" "$log"
 }
-one_line() {	# NAME STATUS REGEX COMMAND...
-	local name=$1 wanted=$2 regex=$3
-	shift 3
-	status "$name: status $wanted" "$wanted" timeout -k 1 60 "$@"
-	like "... and one line" "$said" "^ipcctl: [^
-]*${regex}[^
-]*\$"
-}
+says="ipcctl: "
 line() {	# WORD...: the words of a table's line
 	tr -s ' ' <<<"$1" | sed 's/^ //;s/ $//'
 }

@@ -14,14 +14,7 @@ at_exit() {
 	"${ctl[@]}" destroy 2>/dev/null
 }
 
-one_line() {	# NAME STATUS REGEX COMMAND...
-	local name=$1 wanted=$2 regex=$3
-	shift 3
-	status "$name: status $wanted" "$wanted" "$@"
-	like "... and one line" "$said" "^ipcctl: [^
-]*${regex}[^
-]*\$"
-}
+says="ipcctl: "
 
 line() {	# WORD...: the words of a table's line
 	tr -s ' ' <<<"$1" | sed 's/^ //;s/ $//'

@@ -19,14 +19,7 @@ at_exit() {
 	[ ! -d /dev/shm/ipcd-$uid ] || rm -rf /dev/shm/ipcd-$uid
 }
 
-one_line() {	# NAME STATUS REGEX COMMAND...
-	local name=$1 wanted=$2 regex=$3
-	shift 3
-	status "$name: status $wanted" "$wanted" timeout -k 1 20 "$@"
-	like "... and one line that says why" "$said" "^ipcd: [^
-]*${regex}[^
-]*\$"
-}
+says="ipcd: "
 ns=$tmp/ns socket=$tmp/run/socket log=$tmp/log
 where=(--namespace-dir "$ns" --socket "$socket")
 log_has() {
