@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What ipcctl's commands share: complaints, numbers, names. */
 #include <errno.h>
-#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <stdarg.h>
@@ -121,28 +120,11 @@ const char *group_name(gid_t gid)
 	return t;
 }
 
-/* The command of a process; what it has put there is shown without control characters. */
 const char *process_name(pid_t pid)
 {
 	static char text[40];
-	char path[40];
-	ssize_t n = 0;
-	int fd;
 
-	snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0) {
-		n = read(fd, text, sizeof text - 1);
-		close(fd);
-	}
-	if (n <= 0)
-		return "gone";
-	text[n] = 0;
-	text[strcspn(text, "\n")] = 0;
-	for (char *p = text; *p; p++)
-		if ((unsigned char)*p < 0x20 || *p == 0x7f)
-			*p = '?';
-	return text;
+	return inspect_command(pid, text, sizeof text) ? text : "gone";
 }
 
 /* ---- for people ---- */

@@ -54,4 +54,7 @@ int inspect_undo(struct ipc_ns *ns, int who, int id, struct inspect_undo *out, i
 /* The processes of the namespace but this one: those that are there, or have called exec and will undo at their end. */
 int inspect_processes(struct ipc_ns *ns, pid_t *out, int room);
 
+/* The command of a process; what it has put there is shown without control characters. False, and "": it is gone. */
+bool inspect_command(pid_t pid, char *out, size_t size);
+
 #endif

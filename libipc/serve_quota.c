@@ -4,15 +4,14 @@
  * same transaction: so the numbers are exact, and there is nothing to be kept or to be made anew after a restart.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include <syslog.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "inspect.h"
 #include "registry.h"
 #include "serve.h"
 
@@ -130,21 +129,7 @@ static bool is_here(struct ipc_ns *ns, pid_t pid)
 
 static const char *command_of(pid_t pid, char *out, size_t size)
 {
-	char path[40];
-	ssize_t n = 0;
-	int fd;
-
-	snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0) {
-		n = read(fd, out, size - 1);
-		close(fd);
-	}
-	out[n > 0 ? n : 0] = 0;
-	out[strcspn(out, "\n")] = 0;
-	for (char *p = out; *p; p++)
-		if ((unsigned char)*p < 0x20 || *p == 0x7f)
-			*p = '?';
+	inspect_command(pid, out, size);
 	return *out ? out : "?";
 }
 
