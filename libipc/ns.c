@@ -113,20 +113,6 @@ static int check_directory(const char *dir, bool create)
 	return 0;
 }
 
-static bool our_name(const char *n)
-{
-	static const char *const known[] = { ".", "..", "registry", "slots", "users", "lock", "serving", "name", "log", "log.old" };
-	static const char *const prefix[] = { "meta.sqlite", "slot-", "marks-", "shm-", "sem-", "msg-", "registry.", "slots.", "lost-" };
-
-	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-		if (!strcmp(n, known[i]))
-			return true;
-	for (size_t i = 0; i < sizeof prefix / sizeof *prefix; i++)
-		if (!strncmp(n, prefix[i], strlen(prefix[i])))
-			return true;
-	return false;
-}
-
 /* A directory with somebody's files in it does not become a namespace. */
 static int check_contents(const struct ipc_ns *ns)
 {
@@ -137,7 +123,7 @@ static int check_contents(const struct ipc_ns *ns)
 	if (!d)
 		return ns_fail(-errno, "cannot read %s: %s", ns->dir, strerror(errno));
 	while (!error && (e = readdir(d)))
-		if (!our_name(e->d_name))
+		if (strcmp(e->d_name, ".") && strcmp(e->d_name, "..") && !users_file_name(e->d_name))
 			error = ns_fail(-EPROTO, "%s holds other files (%s); use an empty directory for a namespace",
 					ns->dir, e->d_name);
 	closedir(d);
