@@ -48,27 +48,27 @@ static const struct flag sem_flags[] = { { SEM_UNDO, "SEM_UNDO" }, { IPC_NOWAIT,
 static const struct flag msg_flags[] = { { MSG_NOERROR, "MSG_NOERROR" }, { MSG_EXCEPT, "MSG_EXCEPT" },
 					 { MSG_COPY, "MSG_COPY" }, { IPC_NOWAIT, "IPC_NOWAIT" }, { 0, NULL } };
 
-static void put_key(struct trace *t, key_t key)
+static void line_key(struct line *l, key_t key)
 {
 	if (key == IPC_PRIVATE)
-		line_put(&t->line, "IPC_PRIVATE");
+		line_put(l, "IPC_PRIVATE");
 	else
-		line_hex(&t->line, (uint32_t)key);
+		line_hex(l, (uint32_t)key);
 }
 
 /* The program's memory; false where there is none. */
-static bool peek(const void *from, void *to, size_t size)
+static bool trace_peek(const void *from, void *to, size_t size)
 {
 	struct iovec out = { to, size }, in = { (void *)(uintptr_t)from, size };
 
 	return process_vm_readv(getpid(), &out, 1, &in, 1, 0) == (ssize_t)size;
 }
 
-static void put_text(struct trace *t, const char *text, size_t length)
+static void line_text(struct line *l, const char *text, size_t length)
 {
 	size_t shown = length < TEXT_SHOWN ? length : TEXT_SHOWN;
 
-	line_put(&t->line, "\"");
+	line_put(l, "\"");
 	for (size_t i = 0; i < shown; i++) {
 		unsigned char c = (unsigned char)text[i];
 		const char *known = strchr("\"\\\n\t\r\f\v", c);
@@ -76,93 +76,93 @@ static void put_text(struct trace *t, const char *text, size_t length)
 
 		if (c && known) {
 			one[0] = "\"\\ntrfv"[known - strchr("\"\\\n\t\r\f\v", '"')];
-			line_put(&t->line, "\\");
+			line_put(l, "\\");
 		}
 		if (c && (known || (c >= ' ' && c < 0x7f))) {
-			line_put(&t->line, one);
+			line_put(l, one);
 			continue;
 		}
-		line_put(&t->line, "\\");
+		line_put(l, "\\");
 		if (i + 1 < shown && text[i + 1] >= '0' && text[i + 1] <= '7')
-			line_put(&t->line, c < 010 ? "00" : c < 0100 ? "0" : "");
-		line_octal(&t->line, c);
+			line_put(l, c < 010 ? "00" : c < 0100 ? "0" : "");
+		line_octal(l, c);
 	}
-	line_put(&t->line, length > shown ? "\"..." : "\"");
+	line_put(l, length > shown ? "\"..." : "\"");
 }
 
-static void put_message(struct trace *t, const void *msg, size_t size)
+static void line_message(struct line *l, const void *msg, size_t size)
 {
 	char text[TEXT_SHOWN];
 	long type;
 
-	if (!peek(msg, &type, sizeof type) ||
-	    !peek((const char *)msg + sizeof type, text, size < TEXT_SHOWN ? size : TEXT_SHOWN)) {
-		line_pointer(&t->line, msg);
+	if (!trace_peek(msg, &type, sizeof type) ||
+	    !trace_peek((const char *)msg + sizeof type, text, size < TEXT_SHOWN ? size : TEXT_SHOWN)) {
+		line_pointer(l, msg);
 		return;
 	}
-	line_put(&t->line, "{mtype=");
-	line_int(&t->line, type);
-	line_put(&t->line, ", mtext=");
-	put_text(t, text, size);
-	line_put(&t->line, "}");
+	line_put(l, "{mtype=");
+	line_int(l, type);
+	line_put(l, ", mtext=");
+	line_text(l, text, size);
+	line_put(l, "}");
 }
 
-static void put_sops(struct trace *t, const struct sembuf *sops, size_t n)
+static void line_sops(struct line *l, const struct sembuf *sops, size_t n)
 {
 	struct sembuf s;
 
-	if (n && !peek(sops, &s, sizeof s)) {
-		line_pointer(&t->line, sops);
+	if (n && !trace_peek(sops, &s, sizeof s)) {
+		line_pointer(l, sops);
 		return;
 	}
-	line_put(&t->line, "[");
-	for (size_t i = 0; i < n && peek(&sops[i], &s, sizeof s); i++) {
-		line_put(&t->line, i ? ", " : "");
-		if (t->line.at > LINE_ARGS - 120) {
-			line_put(&t->line, "...");
+	line_put(l, "[");
+	for (size_t i = 0; i < n && trace_peek(&sops[i], &s, sizeof s); i++) {
+		line_put(l, i ? ", " : "");
+		if (l->at > LINE_ARGS - 120) {
+			line_put(l, "...");
 			break;
 		}
-		line_field(&t->line, "{sem_num=", s.sem_num);
-		line_put(&t->line, ", sem_op=");
-		line_int(&t->line, s.sem_op);
-		line_put(&t->line, ", sem_flg=");
-		line_flags(&t->line, sem_flags, (unsigned short)s.sem_flg, 16);
-		line_put(&t->line, "}");
+		line_field(l, "{sem_num=", s.sem_num);
+		line_put(l, ", sem_op=");
+		line_int(l, s.sem_op);
+		line_put(l, ", sem_flg=");
+		line_flags(l, sem_flags, (unsigned short)s.sem_flg, 16);
+		line_put(l, "}");
 	}
-	line_put(&t->line, "]");
+	line_put(l, "]");
 }
 
-static void put_values(struct trace *t, const unsigned short *v, size_t n)
+static void line_values(struct line *l, const unsigned short *v, size_t n)
 {
 	unsigned short value[VALUES_SHOWN];
 	size_t shown = n < VALUES_SHOWN ? n : VALUES_SHOWN;
 
-	if (!peek(v, value, shown * sizeof *value)) {
-		line_pointer(&t->line, v);
+	if (!trace_peek(v, value, shown * sizeof *value)) {
+		line_pointer(l, v);
 		return;
 	}
-	line_put(&t->line, "[");
+	line_put(l, "[");
 	for (size_t i = 0; i < shown; i++)
-		line_field(&t->line, i ? ", " : "", value[i]);
-	line_put(&t->line, n > shown ? ", ...]" : "]");
+		line_field(l, i ? ", " : "", value[i]);
+	line_put(l, n > shown ? ", ...]" : "]");
 }
 
-static void put_perm(struct trace *t, const char *name, const struct ipc_perm *p, bool set)
+static void line_perm(struct line *l, const char *name, const struct ipc_perm *p, bool set)
 {
-	line_put(&t->line, name);
-	line_field(&t->line, "{uid=", p->uid);
-	line_field(&t->line, ", gid=", p->gid);
-	line_put(&t->line, ", mode=");
-	line_mode(&t->line, p->mode);
+	line_put(l, name);
+	line_field(l, "{uid=", p->uid);
+	line_field(l, ", gid=", p->gid);
+	line_put(l, ", mode=");
+	line_mode(l, p->mode);
 	if (!set) {
-		line_field(&t->line, ", key=", (uint32_t)p->__key);
-		line_field(&t->line, ", cuid=", p->cuid);
-		line_field(&t->line, ", cgid=", p->cgid);
+		line_field(l, ", key=", (uint32_t)p->__key);
+		line_field(l, ", cuid=", p->cuid);
+		line_field(l, ", cgid=", p->cgid);
 	}
-	line_put(&t->line, "}");
+	line_put(l, "}");
 }
 
-static void put_command(struct trace *t, int cmd)
+static void line_command(struct line *l, const char *call, int cmd)
 {
 	static const struct flag known[] = { { IPC_RMID, "IPC_RMID" }, { IPC_SET, "IPC_SET" }, { IPC_STAT, "IPC_STAT" },
 					     { IPC_INFO, "IPC_INFO" }, { -1, NULL } };
@@ -175,15 +175,15 @@ static void put_command(struct trace *t, int cmd)
 					   { SEM_STAT_ANY, "SEM_STAT_ANY" }, { -1, NULL } };
 	static const struct flag msg[] = { { MSG_STAT, "MSG_STAT" }, { MSG_INFO, "MSG_INFO" },
 					   { MSG_STAT_ANY, "MSG_STAT_ANY" }, { -1, NULL } };
-	const struct flag *lists[] = { known, t->name[1] == 'h' ? shm : t->name[1] == 'e' ? sem : msg };
+	const struct flag *lists[] = { known, call[1] == 'h' ? shm : call[1] == 'e' ? sem : msg };
 
-	for (int l = 0; l < 2; l++)
-		for (const struct flag *f = lists[l]; f->name; f++)
+	for (int i = 0; i < 2; i++)
+		for (const struct flag *f = lists[i]; f->name; f++)
 			if (f->value == cmd) {
-				line_put(&t->line, f->name);
+				line_put(l, f->name);
 				return;
 			}
-	line_hex(&t->line, (unsigned)cmd);
+	line_hex(l, (unsigned)cmd);
 }
 
 /* ---- a call's line ---- */
@@ -217,7 +217,7 @@ static void put_received(struct trace *t, ssize_t size)
 	if (size < 0)
 		line_pointer(&t->line, t->msg);
 	else
-		put_message(t, t->msg, (size_t)size);
+		line_message(&t->line, t->msg, (size_t)size);
 	next(t);
 	line_unsigned(&t->line, t->size);
 	next(t);
@@ -316,7 +316,7 @@ int traced_ipc_shmget(ipc_ns *ns, key_t key, size_t size, int flags)
 	int r;
 
 	begin(&t, "shmget");
-	put_key(&t, key);
+	line_key(&t.line, key);
 	next(&t);
 	line_unsigned(&t.line, size);
 	next(&t);
@@ -354,58 +354,58 @@ int traced_ipc_shmdt(ipc_ns *ns, const void *addr)
 	return r;
 }
 
-static void put_segment(struct trace *t, const struct shmid_ds *buf, bool set)
+static void line_segment(struct line *l, const struct shmid_ds *buf, bool set)
 {
 	struct shmid_ds d;
 
-	if (!peek(buf, &d, sizeof d)) {
-		line_pointer(&t->line, buf);
+	if (!trace_peek(buf, &d, sizeof d)) {
+		line_pointer(l, buf);
 		return;
 	}
-	put_perm(t, "{shm_perm=", &d.shm_perm, set);
+	line_perm(l, "{shm_perm=", &d.shm_perm, set);
 	if (!set) {
-		line_field(&t->line, ", shm_segsz=", d.shm_segsz);
-		line_field(&t->line, ", shm_cpid=", (unsigned)d.shm_cpid);
-		line_field(&t->line, ", shm_lpid=", (unsigned)d.shm_lpid);
-		line_field(&t->line, ", shm_nattch=", d.shm_nattch);
-		line_field(&t->line, ", shm_atime=", (unsigned long long)d.shm_atime);
-		line_field(&t->line, ", shm_dtime=", (unsigned long long)d.shm_dtime);
-		line_field(&t->line, ", shm_ctime=", (unsigned long long)d.shm_ctime);
+		line_field(l, ", shm_segsz=", d.shm_segsz);
+		line_field(l, ", shm_cpid=", (unsigned)d.shm_cpid);
+		line_field(l, ", shm_lpid=", (unsigned)d.shm_lpid);
+		line_field(l, ", shm_nattch=", d.shm_nattch);
+		line_field(l, ", shm_atime=", (unsigned long long)d.shm_atime);
+		line_field(l, ", shm_dtime=", (unsigned long long)d.shm_dtime);
+		line_field(l, ", shm_ctime=", (unsigned long long)d.shm_ctime);
 	}
-	line_put(&t->line, "}");
+	line_put(l, "}");
 }
 
-static void put_shm_limits(struct trace *t, const void *buf)
+static void line_shm_limits(struct line *l, const void *buf)
 {
 	struct shminfo i;
 
-	if (!peek(buf, &i, sizeof i)) {
-		line_pointer(&t->line, buf);
+	if (!trace_peek(buf, &i, sizeof i)) {
+		line_pointer(l, buf);
 		return;
 	}
-	line_field(&t->line, "{shmmax=", i.shmmax);
-	line_field(&t->line, ", shmmin=", i.shmmin);
-	line_field(&t->line, ", shmmni=", i.shmmni);
-	line_field(&t->line, ", shmseg=", i.shmseg);
-	line_field(&t->line, ", shmall=", i.shmall);
-	line_put(&t->line, "}");
+	line_field(l, "{shmmax=", i.shmmax);
+	line_field(l, ", shmmin=", i.shmmin);
+	line_field(l, ", shmmni=", i.shmmni);
+	line_field(l, ", shmseg=", i.shmseg);
+	line_field(l, ", shmall=", i.shmall);
+	line_put(l, "}");
 }
 
-static void put_shm_use(struct trace *t, const void *buf)
+static void line_shm_use(struct line *l, const void *buf)
 {
 	struct shm_info i;
 
-	if (!peek(buf, &i, sizeof i)) {
-		line_pointer(&t->line, buf);
+	if (!trace_peek(buf, &i, sizeof i)) {
+		line_pointer(l, buf);
 		return;
 	}
-	line_field(&t->line, "{used_ids=", (unsigned)i.used_ids);
-	line_field(&t->line, ", shm_tot=", i.shm_tot);
-	line_field(&t->line, ", shm_rss=", i.shm_rss);
-	line_field(&t->line, ", shm_swp=", i.shm_swp);
-	line_field(&t->line, ", swap_attempts=", i.swap_attempts);
-	line_field(&t->line, ", swap_successes=", i.swap_successes);
-	line_put(&t->line, "}");
+	line_field(l, "{used_ids=", (unsigned)i.used_ids);
+	line_field(l, ", shm_tot=", i.shm_tot);
+	line_field(l, ", shm_rss=", i.shm_rss);
+	line_field(l, ", shm_swp=", i.shm_swp);
+	line_field(l, ", swap_attempts=", i.swap_attempts);
+	line_field(l, ", swap_successes=", i.swap_successes);
+	line_put(l, "}");
 }
 
 int traced_ipc_shmctl(ipc_ns *ns, int id, int cmd, struct shmid_ds *buf)
@@ -416,17 +416,17 @@ int traced_ipc_shmctl(ipc_ns *ns, int id, int cmd, struct shmid_ds *buf)
 	begin(&t, "shmctl");
 	line_int(&t.line, id);
 	next(&t);
-	put_command(&t, cmd);
+	line_command(&t.line, t.name, cmd);
 	next(&t);
 	if (cmd == IPC_SET)
-		put_segment(&t, buf, true);
+		line_segment(&t.line, buf, true);
 	r = CALL(&t, int, ipc_shmctl(ns, id, cmd, buf));
 	if (r >= 0 && (cmd == IPC_STAT || cmd == SHM_STAT || cmd == SHM_STAT_ANY))
-		put_segment(&t, buf, false);
+		line_segment(&t.line, buf, false);
 	else if (r >= 0 && cmd == IPC_INFO)
-		put_shm_limits(&t, buf);
+		line_shm_limits(&t.line, buf);
 	else if (r >= 0 && cmd == SHM_INFO)
-		put_shm_use(&t, buf);
+		line_shm_use(&t.line, buf);
 	else if (cmd != IPC_SET)
 		line_pointer(&t.line, buf);
 	end(&t, r);
@@ -441,7 +441,7 @@ int traced_ipc_semget(ipc_ns *ns, key_t key, int nsems, int flags)
 	int r;
 
 	begin(&t, "semget");
-	put_key(&t, key);
+	line_key(&t.line, key);
 	next(&t);
 	line_int(&t.line, nsems);
 	next(&t);
@@ -455,7 +455,7 @@ static void put_operations(struct trace *t, int id, const struct sembuf *sops, s
 {
 	line_int(&t->line, id);
 	next(t);
-	put_sops(t, sops, nsops);
+	line_sops(&t->line, sops, nsops);
 	next(t);
 	line_unsigned(&t->line, nsops);
 }
@@ -481,7 +481,7 @@ int traced_ipc_semtimedop(ipc_ns *ns, int id, struct sembuf *sops, size_t nsops,
 	begin(&t, "semtimedop");
 	put_operations(&t, id, sops, nsops);
 	next(&t);
-	if (peek(timeout, &ts, sizeof ts)) {
+	if (trace_peek(timeout, &ts, sizeof ts)) {
 		line_put(&t.line, "{tv_sec=");
 		line_int(&t.line, ts.tv_sec);
 		line_put(&t.line, ", tv_nsec=");
@@ -495,42 +495,42 @@ int traced_ipc_semtimedop(ipc_ns *ns, int id, struct sembuf *sops, size_t nsops,
 	return r;
 }
 
-static void put_set(struct trace *t, const struct semid_ds *buf, bool set)
+static void line_set(struct line *l, const struct semid_ds *buf, bool set)
 {
 	struct semid_ds d;
 
-	if (!peek(buf, &d, sizeof d)) {
-		line_pointer(&t->line, buf);
+	if (!trace_peek(buf, &d, sizeof d)) {
+		line_pointer(l, buf);
 		return;
 	}
-	put_perm(t, "{sem_perm=", &d.sem_perm, set);
+	line_perm(l, "{sem_perm=", &d.sem_perm, set);
 	if (!set) {
-		line_field(&t->line, ", sem_otime=", (unsigned long long)d.sem_otime);
-		line_field(&t->line, ", sem_ctime=", (unsigned long long)d.sem_ctime);
-		line_field(&t->line, ", sem_nsems=", d.sem_nsems);
+		line_field(l, ", sem_otime=", (unsigned long long)d.sem_otime);
+		line_field(l, ", sem_ctime=", (unsigned long long)d.sem_ctime);
+		line_field(l, ", sem_nsems=", d.sem_nsems);
 	}
-	line_put(&t->line, "}");
+	line_put(l, "}");
 }
 
-static void put_sem_info(struct trace *t, const void *buf)
+static void line_sem_info(struct line *l, const void *buf)
 {
 	struct seminfo i;
 
-	if (!peek(buf, &i, sizeof i)) {
-		line_pointer(&t->line, buf);
+	if (!trace_peek(buf, &i, sizeof i)) {
+		line_pointer(l, buf);
 		return;
 	}
-	line_field(&t->line, "{semmap=", (unsigned)i.semmap);
-	line_field(&t->line, ", semmni=", (unsigned)i.semmni);
-	line_field(&t->line, ", semmns=", (unsigned)i.semmns);
-	line_field(&t->line, ", semmnu=", (unsigned)i.semmnu);
-	line_field(&t->line, ", semmsl=", (unsigned)i.semmsl);
-	line_field(&t->line, ", semopm=", (unsigned)i.semopm);
-	line_field(&t->line, ", semume=", (unsigned)i.semume);
-	line_field(&t->line, ", semusz=", (unsigned)i.semusz);
-	line_field(&t->line, ", semvmx=", (unsigned)i.semvmx);
-	line_field(&t->line, ", semaem=", (unsigned)i.semaem);
-	line_put(&t->line, "}");
+	line_field(l, "{semmap=", (unsigned)i.semmap);
+	line_field(l, ", semmni=", (unsigned)i.semmni);
+	line_field(l, ", semmns=", (unsigned)i.semmns);
+	line_field(l, ", semmnu=", (unsigned)i.semmnu);
+	line_field(l, ", semmsl=", (unsigned)i.semmsl);
+	line_field(l, ", semopm=", (unsigned)i.semopm);
+	line_field(l, ", semume=", (unsigned)i.semume);
+	line_field(l, ", semusz=", (unsigned)i.semusz);
+	line_field(l, ", semvmx=", (unsigned)i.semvmx);
+	line_field(l, ", semaem=", (unsigned)i.semaem);
+	line_put(l, "}");
 }
 
 /* The semaphores of a set, for the arrays of GETALL and SETALL; 0 when it cannot be told. */
@@ -548,11 +548,11 @@ static size_t set_size(ipc_ns *ns, int id)
 static void put_sem_arg(struct trace *t, ipc_ns *ns, int id, int cmd, void *arg, int result)
 {
 	if (result >= 0 && (cmd == IPC_STAT || cmd == SEM_STAT || cmd == SEM_STAT_ANY))
-		put_set(t, arg, false);
+		line_set(&t->line, arg, false);
 	else if (result >= 0 && (cmd == IPC_INFO || cmd == SEM_INFO))
-		put_sem_info(t, arg);
+		line_sem_info(&t->line, arg);
 	else if (result >= 0 && cmd == GETALL)
-		put_values(t, arg, set_size(ns, id));
+		line_values(&t->line, arg, set_size(ns, id));
 	else
 		line_pointer(&t->line, arg);
 }
@@ -569,15 +569,15 @@ int traced_ipc_semctl(ipc_ns *ns, int id, int num, int cmd, void *arg)
 	next(&t);
 	line_int(&t.line, num);
 	next(&t);
-	put_command(&t, cmd);
+	line_command(&t.line, t.name, cmd);
 	if (!none)
 		next(&t);
 	if (cmd == SETVAL)
 		line_int(&t.line, (int)(intptr_t)arg);
 	else if (cmd == SETALL)
-		put_values(&t, arg, set_size(ns, id));
+		line_values(&t.line, arg, set_size(ns, id));
 	else if (cmd == IPC_SET)
-		put_set(&t, arg, true);
+		line_set(&t.line, arg, true);
 	r = CALL(&t, int, ipc_semctl(ns, id, num, cmd, arg));
 	if (!in && !none)
 		put_sem_arg(&t, ns, id, cmd, arg, r);
@@ -593,7 +593,7 @@ int traced_ipc_msgget(ipc_ns *ns, key_t key, int flags)
 	int r;
 
 	begin(&t, "msgget");
-	put_key(&t, key);
+	line_key(&t.line, key);
 	next(&t);
 	line_flags(&t.line, get_flags, flags, 8);
 	r = CALL(&t, int, ipc_msgget(ns, key, flags));
@@ -609,7 +609,7 @@ int traced_ipc_msgsnd(ipc_ns *ns, int id, const void *msg, size_t size, int flag
 	begin(&t, "msgsnd");
 	line_int(&t.line, id);
 	next(&t);
-	put_message(&t, msg, size);
+	line_message(&t.line, msg, size);
 	next(&t);
 	line_unsigned(&t.line, size);
 	next(&t);
@@ -637,46 +637,46 @@ ssize_t traced_ipc_msgrcv(ipc_ns *ns, int id, void *msg, size_t size, long type,
 	return r;
 }
 
-static void put_queue(struct trace *t, const struct msqid_ds *buf, bool set)
+static void line_queue(struct line *l, const struct msqid_ds *buf, bool set)
 {
 	struct msqid_ds d;
 
-	if (!peek(buf, &d, sizeof d)) {
-		line_pointer(&t->line, buf);
+	if (!trace_peek(buf, &d, sizeof d)) {
+		line_pointer(l, buf);
 		return;
 	}
-	put_perm(t, "{msg_perm=", &d.msg_perm, set);
+	line_perm(l, "{msg_perm=", &d.msg_perm, set);
 	if (set) {
-		line_field(&t->line, ", msg_qbytes=", d.msg_qbytes);
+		line_field(l, ", msg_qbytes=", d.msg_qbytes);
 	} else {
-		line_field(&t->line, ", msg_stime=", (unsigned long long)d.msg_stime);
-		line_field(&t->line, ", msg_rtime=", (unsigned long long)d.msg_rtime);
-		line_field(&t->line, ", msg_ctime=", (unsigned long long)d.msg_ctime);
-		line_field(&t->line, ", msg_qnum=", d.msg_qnum);
-		line_field(&t->line, ", msg_qbytes=", d.msg_qbytes);
-		line_field(&t->line, ", msg_lspid=", (unsigned)d.msg_lspid);
-		line_field(&t->line, ", msg_lrpid=", (unsigned)d.msg_lrpid);
+		line_field(l, ", msg_stime=", (unsigned long long)d.msg_stime);
+		line_field(l, ", msg_rtime=", (unsigned long long)d.msg_rtime);
+		line_field(l, ", msg_ctime=", (unsigned long long)d.msg_ctime);
+		line_field(l, ", msg_qnum=", d.msg_qnum);
+		line_field(l, ", msg_qbytes=", d.msg_qbytes);
+		line_field(l, ", msg_lspid=", (unsigned)d.msg_lspid);
+		line_field(l, ", msg_lrpid=", (unsigned)d.msg_lrpid);
 	}
-	line_put(&t->line, "}");
+	line_put(l, "}");
 }
 
-static void put_msg_info(struct trace *t, const void *buf)
+static void line_msg_info(struct line *l, const void *buf)
 {
 	struct msginfo i;
 
-	if (!peek(buf, &i, sizeof i)) {
-		line_pointer(&t->line, buf);
+	if (!trace_peek(buf, &i, sizeof i)) {
+		line_pointer(l, buf);
 		return;
 	}
-	line_field(&t->line, "{msgpool=", (unsigned)i.msgpool);
-	line_field(&t->line, ", msgmap=", (unsigned)i.msgmap);
-	line_field(&t->line, ", msgmax=", (unsigned)i.msgmax);
-	line_field(&t->line, ", msgmnb=", (unsigned)i.msgmnb);
-	line_field(&t->line, ", msgmni=", (unsigned)i.msgmni);
-	line_field(&t->line, ", msgssz=", (unsigned)i.msgssz);
-	line_field(&t->line, ", msgtql=", (unsigned)i.msgtql);
-	line_field(&t->line, ", msgseg=", i.msgseg);
-	line_put(&t->line, "}");
+	line_field(l, "{msgpool=", (unsigned)i.msgpool);
+	line_field(l, ", msgmap=", (unsigned)i.msgmap);
+	line_field(l, ", msgmax=", (unsigned)i.msgmax);
+	line_field(l, ", msgmnb=", (unsigned)i.msgmnb);
+	line_field(l, ", msgmni=", (unsigned)i.msgmni);
+	line_field(l, ", msgssz=", (unsigned)i.msgssz);
+	line_field(l, ", msgtql=", (unsigned)i.msgtql);
+	line_field(l, ", msgseg=", i.msgseg);
+	line_put(l, "}");
 }
 
 int traced_ipc_msgctl(ipc_ns *ns, int id, int cmd, struct msqid_ds *buf)
@@ -687,15 +687,15 @@ int traced_ipc_msgctl(ipc_ns *ns, int id, int cmd, struct msqid_ds *buf)
 	begin(&t, "msgctl");
 	line_int(&t.line, id);
 	next(&t);
-	put_command(&t, cmd);
+	line_command(&t.line, t.name, cmd);
 	next(&t);
 	if (cmd == IPC_SET)
-		put_queue(&t, buf, true);
+		line_queue(&t.line, buf, true);
 	r = CALL(&t, int, ipc_msgctl(ns, id, cmd, buf));
 	if (r >= 0 && (cmd == IPC_STAT || cmd == MSG_STAT || cmd == MSG_STAT_ANY))
-		put_queue(&t, buf, false);
+		line_queue(&t.line, buf, false);
 	else if (r >= 0 && (cmd == IPC_INFO || cmd == MSG_INFO))
-		put_msg_info(&t, buf);
+		line_msg_info(&t.line, buf);
 	else if (cmd != IPC_SET)
 		line_pointer(&t.line, buf);
 	end(&t, r);
