@@ -6,7 +6,6 @@
  *
  * From fork_prepare to fork_parent or fork_child this thread holds ns_list_lock and every namespace's cold section.
  */
-#include <dlfcn.h>
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,6 +13,7 @@
 #include "../persist/store.h"
 #include "attach.h"
 #include "fork.h"
+#include "next.h"
 #include "route_wire.h"
 #include "wait.h"
 
@@ -100,18 +100,12 @@ static void fork_named(pid_t child)
 /* The program's fork. One that libc makes by itself only lacks the child's name until the child runs. */
 pid_t fork(void)
 {
-	static _Atomic(fork_fn *) real;
-	fork_fn *f = atomic_load(&real);
+	static _Atomic(void *) real;
+	fork_fn *f = (fork_fn *)(uintptr_t)next_function(&real, "fork");
 	pid_t child;
 
-	if (!f) {
-		f = (fork_fn *)(uintptr_t)dlsym(RTLD_NEXT, "fork");
-		atomic_store(&real, f);
-	}
-	if (!f) {
-		errno = ENOSYS;
+	if (!f)
 		return -1;
-	}
 	child = f();
 	if (child > 0 && ipc_thread.born[0].ns)
 		fork_named(child);

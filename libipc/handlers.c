@@ -4,7 +4,6 @@
  * this thread waits for (wait.h). What the program asks about its handlers is answered as if nothing were in between.
  * Dispositions without a handler go straight to the kernel.
  */
-#include <dlfcn.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -12,6 +11,7 @@
 #include <stdint.h>
 
 #include "handlers.h"
+#include "next.h"
 #include "wait.h"
 
 #define SIGNALS 65
@@ -22,18 +22,10 @@ typedef int sigaction_fn(int, const struct sigaction *, struct sigaction *);
 
 static int real_sigaction(int sig, const struct sigaction *act, struct sigaction *old)
 {
-	static _Atomic(sigaction_fn *) real;
-	sigaction_fn *f = atomic_load(&real);
+	static _Atomic(void *) real;
+	sigaction_fn *f = (sigaction_fn *)(uintptr_t)next_function(&real, "sigaction");
 
-	if (!f) {
-		f = (sigaction_fn *)(uintptr_t)dlsym(RTLD_NEXT, "sigaction");
-		atomic_store(&real, f);
-	}
-	if (!f) {
-		errno = ENOSYS;
-		return -1;
-	}
-	return f(sig, act, old);
+	return f ? f(sig, act, old) : -1;
 }
 
 void handlers_add(sigset_t *set)
