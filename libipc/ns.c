@@ -25,7 +25,6 @@
 #include "route_wire.h"
 #include "libipc.h"
 #include "users.h"
-#include "wait.h"
 
 struct ipc_ns *ns_list;
 __thread char ns_error[600];

@@ -10,9 +10,7 @@
  */
 #include <errno.h>
 #include <limits.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/msg.h>
 #include <unistd.h>
 

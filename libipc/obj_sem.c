@@ -9,9 +9,7 @@
  *  - A call acts on values only in a transaction in which sem_settled was true.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "obj_sem.h"
