@@ -122,6 +122,7 @@ static void free_segment(struct ipc_ns *ns, const struct row *r)
 
 void attach_drop(struct ipc_ns *ns, int who, uint32_t tag, uint32_t record, pid_t pid)
 {
+	struct cold c;
 	struct row r;
 	struct txn t;
 	bool freed;
@@ -145,8 +146,10 @@ void attach_drop(struct ipc_ns *ns, int who, uint32_t tag, uint32_t record, pid_
 		drop_entries(&t, link, record, pid, &r, &freed);
 	} while (!txn_commit(&t));
 	if (freed) {
+		ns_quiet(&c); /* the caller may only hold them */
 		free_segment(ns, &r);
 		registry_sync(ns, who);
+		ns_loud(&c);
 	}
 }
 

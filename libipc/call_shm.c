@@ -83,7 +83,7 @@ void *ipc_shmat(ipc_ns *ns, int id, const void *addr, int flags)
 		return (void *)call_result(who);
 	if (!registry_read(ns, KIND_SHM, id, &r) && ROW_STATE(r.v[R_STATE]) == ROW_DEST)
 		slots_sweep(ns, who); /* its last holder may be dead */
-	cold_enter(ns, &c);
+	cold_enter_short(ns, &c);
 	e = shm_segment_attach(ns, who, id, (uintptr_t)addr, flags, &at);
 	cold_leave(ns, &c);
 	return e ? (void *)call_result(e) : at;
@@ -96,7 +96,7 @@ int ipc_shmdt(ipc_ns *ns, const void *addr)
 
 	if (who < 0)
 		return (int)call_result(who);
-	cold_enter(ns, &c);
+	cold_enter_short(ns, &c);
 	e = shm_segment_detach(ns, who, (uintptr_t)addr);
 	cold_leave(ns, &c);
 	return (int)call_result(e);
@@ -201,6 +201,7 @@ static int shm_remove(struct ipc_ns *ns, int who, int id)
 		file_remove(ns, name);
 	}
 	object_made(ns);
+	shm_kept_sweep(ns);
 	if (e >= 0)
 		e = registry_sync(ns, who);
 	cold_leave(ns, &c);

@@ -3,20 +3,35 @@
  * sigaction() and signal(), as the program sees them. Its handlers run inside one of ours, which first settles what
  * this thread waits for (wait.h). What the program asks about its handlers is answered as if nothing were in between.
  * Dispositions without a handler go straight to the kernel.
+ *
+ * Where a thread holds its signals (signals_hold), the wrapper notes the one that strikes and returns with all others
+ * blocked; at the end of the section it is sent again, with all that came with it, and strikes there. Faults are not
+ * held: their handlers are to deal with them where they happen. Two kinds of handlers cannot be held: of queued signals,
+ * which could overtake each other, and those for one signal only (SA_RESETHAND), which have gone when they strike.
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
 
 #include "handlers.h"
 #include "next.h"
+#include "raw.h"
 #include "wait.h"
 
 #define SIGNALS 65
 
-static struct { _Atomic uintptr_t handler; _Atomic int siginfo; } table[SIGNALS];
+static struct {
+	_Atomic uintptr_t handler;
+	_Atomic int siginfo;
+	_Atomic int direct; /* it is never held */
+} table[SIGNALS];
 
 typedef int sigaction_fn(int, const struct sigaction *, struct sigaction *);
 
@@ -35,12 +50,92 @@ void handlers_add(sigset_t *set)
 			sigaddset(set, sig);
 }
 
+/* ---- handlers that wait ---- */
+
+#define KERNEL_SET 8 /* bytes of a signal set, to the kernel */
+
+static __thread struct {
+	_Atomic uint32_t depth;
+	_Atomic int sig; /* the one that struck; 0: none */
+	siginfo_t info;
+	uint64_t mask; /* that it met */
+} held __attribute__((tls_model("initial-exec")));
+
+static bool all_wrapped;          /* the program's handlers come through here */
+static _Atomic bool some_direct;  /* and some of them cannot be held */
+
+extern __typeof__(sigaction) sigaction_here
+	__attribute__((alias("sigaction"), visibility("hidden"), nothrow, leaf));
+
+__attribute__((constructor)) static void find_out(void)
+{
+	all_wrapped = dlsym(RTLD_DEFAULT, "sigaction") == (void *)(uintptr_t)sigaction_here;
+}
+
+static bool holdable(int sig, int flags)
+{
+	return sig < SIGRTMIN && !(flags & SA_RESETHAND);
+}
+
+static bool is_fault(int sig, const siginfo_t *info)
+{
+	return info->si_code > 0 && (sig == SIGSEGV || sig == SIGBUS || sig == SIGILL || sig == SIGFPE || sig == SIGTRAP ||
+				     sig == SIGSYS);
+}
+
+static void hold_signal(int sig, const siginfo_t *info, ucontext_t *context)
+{
+	held.info = *info;
+	memcpy(&held.mask, &context->uc_sigmask, KERNEL_SET);
+	memset(&context->uc_sigmask, 0xff, KERNEL_SET);
+	atomic_store_explicit(&held.sig, sig, memory_order_relaxed);
+}
+
+bool signals_hold(void)
+{
+	if (!all_wrapped || atomic_load_explicit(&some_direct, memory_order_relaxed))
+		return false;
+	atomic_store_explicit(&held.depth, atomic_load_explicit(&held.depth, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
+	return true;
+}
+
+bool signals_release(void)
+{
+	uint32_t depth = atomic_load_explicit(&held.depth, memory_order_relaxed) - 1;
+
+	atomic_signal_fence(memory_order_seq_cst);
+	atomic_store_explicit(&held.depth, depth, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
+	return !depth && atomic_load_explicit(&held.sig, memory_order_relaxed);
+}
+
+void signals_deliver(void)
+{
+	int sig = atomic_load_explicit(&held.sig, memory_order_relaxed);
+	siginfo_t info = held.info;
+	uint64_t mask = held.mask;
+
+	atomic_store_explicit(&held.sig, 0, memory_order_relaxed);
+	raw_call(SYS_rt_tgsigqueueinfo, getpid(), raw_call(SYS_gettid, 0, 0, 0, 0, 0, 0), sig, (long)&info, 0, 0);
+	raw_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, KERNEL_SET, 0, 0);
+}
+
+/* ---- wrapped handlers ---- */
+
 static void wrapper(int sig, siginfo_t *info, void *context)
 {
 	int saved = errno;
 	uintptr_t handler = atomic_load(&table[sig].handler);
 	uint64_t joined = wait_joined; /* of the call that is interrupted */
+	uint32_t depth = atomic_load_explicit(&held.depth, memory_order_relaxed);
 
+	if (depth && !atomic_load(&table[sig].direct) && !is_fault(sig, info)) {
+		hold_signal(sig, info, context);
+		return;
+	}
+	atomic_store_explicit(&held.depth, 0, memory_order_relaxed);
 	wait_interrupt();
 	errno = saved;
 	ipc_handling++;
@@ -50,6 +145,7 @@ static void wrapper(int sig, siginfo_t *info, void *context)
 		((void (*)(int))handler)(sig);
 	ipc_handling--;
 	wait_joined = joined;
+	atomic_store_explicit(&held.depth, depth, memory_order_relaxed);
 }
 
 static bool is_wrapper(const struct sigaction *a)
@@ -71,6 +167,10 @@ int signal_action(int sig, const struct sigaction *act, struct sigaction *old)
 		mine = *act;
 		mine.sa_sigaction = wrapper;
 		mine.sa_flags |= SA_SIGINFO;
+		if (!holdable(sig, act->sa_flags)) {
+			atomic_store(&some_direct, true);
+			atomic_store(&table[sig].direct, 1);
+		}
 		atomic_store(&table[sig].handler, (uintptr_t)act->sa_handler);
 		atomic_store(&table[sig].siginfo, !!(act->sa_flags & SA_SIGINFO));
 		r = real_sigaction(sig, &mine, &before);

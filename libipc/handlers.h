@@ -4,6 +4,7 @@
 #define IPC_SIGNAL_H
 
 #include <signal.h>
+#include <stdbool.h>
 
 /* The signals that the program has handlers for. */
 void handlers_add(sigset_t *set);
@@ -11,5 +12,14 @@ int signal_action(int sig, const struct sigaction *act, struct sigaction *old);
 sighandler_t signal_simple(int sig, sighandler_t handler, int flags);
 sighandler_t bsd_signal(int sig, sighandler_t handler);
 sighandler_t __sysv_signal(int sig, sighandler_t handler);
+
+/*
+ * For a section that is too short to pay for two changes of the signal mask: handlers that strike this thread in it run
+ * when it has ended. False: they cannot be held, block them. Sections may nest.
+ */
+bool signals_hold(void);
+/* The section ends. True: one has struck, and signals_deliver is to be called. */
+bool signals_release(void);
+void signals_deliver(void);
 
 #endif

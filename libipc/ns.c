@@ -22,8 +22,10 @@
 #include "../persist/store.h"
 #include "attach.h"
 #include "fork.h"
+#include "handlers.h"
 #include "route_wire.h"
 #include "libipc.h"
+#include "obj_shm.h"
 #include "users.h"
 
 struct ipc_ns *ns_list;
@@ -54,6 +56,7 @@ void ns_quiet(struct cold *c)
 	sigset_t all;
 
 	c->error = errno;
+	c->held = false;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &c->mask);
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &c->cancel);
@@ -61,14 +64,30 @@ void ns_quiet(struct cold *c)
 
 void ns_loud(const struct cold *c)
 {
+	bool struck = c->held && signals_release();
+
 	pthread_setcancelstate(c->cancel, NULL);
-	pthread_sigmask(SIG_SETMASK, &c->mask, NULL);
+	if (!c->held)
+		pthread_sigmask(SIG_SETMASK, &c->mask, NULL);
+	else if (struck)
+		signals_deliver();
 	errno = c->error;
 }
 
 void cold_enter(struct ipc_ns *ns, struct cold *c)
 {
 	ns_quiet(c);
+	pthread_mutex_lock(ns->cold);
+}
+
+void cold_enter_short(struct ipc_ns *ns, struct cold *c)
+{
+	c->error = errno;
+	c->held = !ns->wire && signals_hold();
+	if (c->held)
+		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &c->cancel);
+	else
+		ns_quiet(c);
 	pthread_mutex_lock(ns->cold);
 }
 
@@ -719,6 +738,7 @@ void ns_close(struct ipc_ns *ns)
 
 	cold_enter(ns, &c);
 	leave_segments(ns);
+	shm_kept_close(ns);
 	save_last(ns);
 	cold_leave(ns, &c);
 	pthread_mutex_lock(&ns_list_lock);

@@ -51,6 +51,14 @@ struct attachment {
 	uint32_t fork_record, old_record; /* of the registry that this one was made in place of */
 };
 
+/* A segment that was attached lately, and a page of it if more than once (obj_shm_keep.c). */
+#define SHM_KEPT 4
+struct shm_kept {
+	uint32_t known; /* id + 1 */
+	uint32_t file;
+	void *page;
+};
+
 struct creds {
 	uid_t uid;
 	gid_t gid;
@@ -93,6 +101,8 @@ struct ipc_ns {
 	struct attachment *att;
 	uint32_t att_count;
 	uint32_t att_tag; /* slot whose list of attachments has memory */
+	struct shm_kept kept[SHM_KEPT];
+	uint32_t kept_next; /* the one to be replaced */
 	_Atomic uint32_t threads; /* who numbers of this process */
 	uint32_t generation;      /* of this open, to tell a thread's cached who */
 	struct store *store;
@@ -131,13 +141,15 @@ struct thread {
 };
 extern __thread struct thread ipc_thread __attribute__((tls_model("initial-exec")));
 
-struct cold { sigset_t mask; int cancel, error; /* errno */ };
+struct cold { sigset_t mask; bool held; /* signals are held, not blocked */ int cancel, error; /* errno */ };
 /* No signal handler and no cancellation meets what is done in between, and errno is afterwards what it was. */
 void ns_quiet(struct cold *c);
 void ns_loud(const struct cold *c);
 /* The same, and no other thread either. */
 void cold_enter(struct ipc_ns *ns, struct cold *c);
 void cold_leave(struct ipc_ns *ns, struct cold *c);
+/* The same for calls that ask no database and no daemon: where signals can be held, their mask is not touched. */
+void cold_enter_short(struct ipc_ns *ns, struct cold *c);
 
 /* ns.c */
 int ns_open(const char *dir, int flags, struct ipc_ns **out); /* flags: IPC_OPEN_* */

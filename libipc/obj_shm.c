@@ -66,6 +66,7 @@ int shm_segment_create(struct ipc_ns *ns, uint64_t size, bool reserve, uint32_t 
 
 	if (page_round(size) < size || page_round(size) > INT64_MAX || (reserve && !holds(ns, size)))
 		return -ENOMEM;
+	shm_kept_sweep(ns);
 	fd = object_create(ns, KIND_SHM, page_round(size), 0, file);
 	if (fd < 0)
 		return fd;
@@ -174,6 +175,21 @@ static int attach_by_daemon(struct ipc_ns *ns, int who, const struct row *r, uin
 	return e;
 }
 
+/* Mapped, and not yet counted. */
+static int attach_here(struct ipc_ns *ns, const struct row *r, uintptr_t addr, int how, int flags, void **at)
+{
+	bool plain = !addr && !how && !(flags & (SHM_RDONLY | SHM_EXEC)) && !(r->v[R_MODE] & SHM_LOCKED);
+	int fd;
+
+	*at = plain ? shm_kept_map(ns, r) : NULL;
+	if (*at)
+		return 0;
+	fd = open_segment(ns, r, flags);
+	if (fd >= 0 && plain)
+		shm_kept_note(ns, r, fd);
+	return map_segment(fd, r, addr, how, flags, at);
+}
+
 int shm_segment_attach(struct ipc_ns *ns, int who, int id, uintptr_t addr, int flags, void **at)
 {
 	uint32_t want = flags & SHM_RDONLY ? 0444 : 0666, record;
@@ -200,7 +216,7 @@ int shm_segment_attach(struct ipc_ns *ns, int who, int id, uintptr_t addr, int f
 	if (ns->wire)
 		e = attach_by_daemon(ns, who, &r, addr, how, flags, at, &record);
 	else
-		e = map_segment(open_segment(ns, &r, flags), &r, addr, how, flags, at);
+		e = attach_here(ns, &r, addr, how, flags, at);
 	if (e)
 		return e;
 	if (!ns->wire)

@@ -17,6 +17,12 @@ uint64_t shm_resident_pages(struct ipc_ns *ns);
 /* SHM_LOCK: keep this process's mappings of it in memory. */
 int shm_segment_lock(struct ipc_ns *ns, int id, bool lock);
 
+/* The segments that are attached again and again (obj_shm_keep.c). */
+void *shm_kept_map(struct ipc_ns *ns, const struct row *r); /* all of it, to be read and written; NULL: open it */
+void shm_kept_note(struct ipc_ns *ns, const struct row *r, int fd); /* it was opened */
+void shm_kept_sweep(struct ipc_ns *ns); /* those that have gone */
+void shm_kept_close(struct ipc_ns *ns);
+
 /*
  * What the program does to mapped segments by itself, told after the system call, in the cold section (obj_shm_map.c).
  * A range begins on a page and has whole pages.

@@ -81,6 +81,7 @@ static const struct step_scene *step_now;
 static enum step_act step_act;
 static bool step_early; /* the agent acts at step k, not when the victim sleeps */
 static bool step_agent_done;
+static bool step_signalled; /* the victim was, in this round */
 static pid_t step_pid;
 static int step_bad;    /* failed checks of this sweep */
 static int step_missed; /* rounds where the victim took another way than when it was recorded */
@@ -177,7 +178,7 @@ static void step_fork(void)
 	step_sh->done = step_sh->told = step_sh->handled = step_sh->jumped = step_sh->torn = 0;
 	step_sh->result = step_sh->hresult = step_sh->again = -2;
 	step_sh->serial = step_sh->hserial = 0;
-	step_agent_done = false;
+	step_agent_done = step_signalled = false;
 	fflush(stdout);
 	step_pid = fork();
 	if (!step_pid)
@@ -349,10 +350,15 @@ static void step_finish(int sig)
 
 	if (step_sh->told)
 		return;
+	step_signalled = sig;
 	ptrace(PTRACE_CONT, step_pid, NULL, (void *)(long)sig);
 	for (;;) {
 		pid_t r = waitpid(step_pid, &st, WNOHANG);
 
+		if (r == step_pid && WIFSTOPPED(st) && sig && WSTOPSIG(st) == sig) { /* the library held it, and sends it again */
+			ptrace(PTRACE_CONT, step_pid, NULL, (void *)(long)sig);
+			continue;
+		}
 		if (r == step_pid)
 			break;
 		if (step_now->agent && proc_state(step_pid, step_pid) == 'S' && step_now->waits())
