@@ -53,6 +53,7 @@ void handlers_add(sigset_t *set)
 /* ---- handlers that wait ---- */
 
 #define KERNEL_SET 8 /* bytes of a signal set, to the kernel */
+#define QUEUED 32    /* the first signal that the kernel queues; libc takes some of them for itself */
 
 static __thread struct {
 	_Atomic uint32_t depth;
@@ -74,7 +75,7 @@ __attribute__((constructor)) static void find_out(void)
 
 static bool holdable(int sig, int flags)
 {
-	return sig < SIGRTMIN && !(flags & SA_RESETHAND);
+	return sig < QUEUED && !(flags & SA_RESETHAND);
 }
 
 static bool is_fault(int sig, const siginfo_t *info)

@@ -125,7 +125,8 @@ fi
 changer=$!
 "${on[@]}" perl -e '
 	my ($bad, $seen) = (0, 0);
-	for (1 .. 300) {
+	alarm 60;
+	for (my $n = 0; $n < 300 || !$seen; $n++) {
 		open my $f, "<", "/proc/sysvipc/shm" or die; my @l = <$f>; shift @l; $seen += @l;
 		for (@l) { my @v = split; $bad++ if @v != 16 || $v[3] != 5000 || $v[2] ne "600" }
 	}
