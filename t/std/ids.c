@@ -498,6 +498,30 @@ static void sender_permission_taken(bool more_room)
 	user_kill(&bob);
 }
 
+/* Whoever settles what a dead process had may do all; a sender that looks anew may not because of that. */
+static void test_death_permits_nothing(void)
+{
+	struct user ann = user_new(ANN), bob = user_new(BOB);
+	int msg = obj_keep(MSG, msgget(IPC_PRIVATE, 0666)), sem = obj_keep(SEM, semget(IPC_PRIVATE, 1, 0666));
+
+	give(MSG, msg, 0, 0666);
+	give(SEM, sem, BOB, 0666);
+	sem_set(sem, 0, 1);
+	is(act(&ann, put, msg, 1), 0, "a user sends to a queue");
+	is(act(&ann, op_undo, sem, -1), 0, "and takes a unit of a set");
+	msg_put(msg, 1, 990, 'f', 0);
+	begin(&bob, put_wait, msg, 900);
+	ok(asleep(&bob), "another one sleeps in msgsnd to the queue, which is full");
+	is(give(MSG, msg, 0, 0644), 0, "root takes the permission to write away");
+	user_kill(&ann);
+	ok(wait_until(sem_value(sem, 0) == 1), "the first user is killed, and the unit is there again");
+	is(msg_take(msg, 1, 0), 1, "root receives a message");
+	is(msg_take(msg, 1, 0), 1, "and the other: there is room");
+	is(finish(&bob), -EACCES, "the sender fails with EACCES");
+	is(msg_stat(msg).msg_qnum, 0, "and has sent nothing");
+	user_kill(&bob);
+}
+
 static void test_msg_owner_changed(void)
 {
 	struct user ann = user_new(ANN);
@@ -731,6 +755,7 @@ int main(void)
 	test_receiver_permission_taken();
 	sender_permission_taken(true);
 	sender_permission_taken(false);
+	test_death_permits_nothing();
 	test_msg_owner_changed();
 	creator_removes(SHM);
 	creator_removes(SEM);
