@@ -19,10 +19,7 @@ static inline long call_result(long r)
 	return -1;
 }
 
-/*
- * What a call found closed may live elsewhere now (object_moved): it is made again, some times. Then it goes on with the
- * request that it had joined a list with (wait_joined), if it had.
- */
+/* What a call found closed may live elsewhere now (object_moved): it is made again, some times. */
 #define CALL_MOVES 16
 
 /* Pointers that the kernel would answer with EFAULT: null, and addresses that no program has. */

@@ -48,10 +48,10 @@ static int send_once(struct ipc_ns *ns, int id, const void *msg, size_t size, in
 	if (!(e & MAY_ALTER))
 		return -EACCES;
 	if (!(e & MAY_MAP))
-		return wire_msgsnd(ns, id, type, (const char *)msg + sizeof type, size, flags, 0);
+		return wire_msgsnd(ns, id, type, (const char *)msg + sizeof type, size, flags);
 	e = object_open(ns, KIND_MSG, id, who, &o);
 	if (e == -EXDEV)
-		return wire_msgsnd(ns, id, type, (const char *)msg + sizeof type, size, flags, 0);
+		return wire_msgsnd(ns, id, type, (const char *)msg + sizeof type, size, flags);
 	if (e)
 		return e;
 	if (ns->wire)
@@ -62,14 +62,10 @@ static int send_once(struct ipc_ns *ns, int id, const void *msg, size_t size, in
 static int send(struct ipc_ns *ns, int id, const void *msg, size_t size, int flags)
 {
 	for (int moves = 0;; moves++) {
-		int e;
+		int e = send_once(ns, id, msg, size, flags);
 
-		wait_joined = 0;
-		e = send_once(ns, id, msg, size, flags);
 		if (e != -EIDRM || moves == CALL_MOVES || !object_moved(ns, KIND_MSG, id, object_used))
 			return e;
-		if (wait_joined && ns->wire)
-			return wire_msgsnd(ns, id, *(const long *)msg, (const char *)msg + sizeof(long), size, flags, wait_joined);
 	}
 }
 
@@ -101,10 +97,10 @@ static ssize_t receive_once(struct ipc_ns *ns, int id, void *msg, size_t size, l
 	if (call_bad_pointer(msg, sizeof(long)))
 		msg = NULL; /* found out when a message is stored */
 	if (!(e & MAY_MAP))
-		return wire_msgrcv(ns, id, msg, size, type, flags, 0);
+		return wire_msgrcv(ns, id, msg, size, type, flags);
 	e = object_open(ns, KIND_MSG, id, who, &o);
 	if (e == -EXDEV)
-		return wire_msgrcv(ns, id, msg, size, type, flags, 0);
+		return wire_msgrcv(ns, id, msg, size, type, flags);
 	if (!e && ns->wire)
 		wait_serial = wire_number(ns);
 	return e ? e : msg_queue_receive(ns, who, o, id, msg, size, type, flags);
@@ -113,15 +109,10 @@ static ssize_t receive_once(struct ipc_ns *ns, int id, void *msg, size_t size, l
 static ssize_t receive(struct ipc_ns *ns, int id, void *msg, size_t size, long type, int flags)
 {
 	for (int moves = 0;; moves++) {
-		ssize_t n;
+		ssize_t n = receive_once(ns, id, msg, size, type, flags);
 
-		wait_joined = 0;
-		n = receive_once(ns, id, msg, size, type, flags);
 		if (n != -EIDRM || moves == CALL_MOVES || !object_moved(ns, KIND_MSG, id, object_used))
 			return n;
-		if (wait_joined && ns->wire)
-			return wire_msgrcv(ns, id, call_bad_pointer(msg, sizeof(long)) ? NULL : msg, size, type, flags,
-					   wait_joined);
 	}
 }
 

@@ -86,14 +86,14 @@ static int operate_checked(struct ipc_ns *ns, int who, int id, struct sembuf *so
 	if (e < 0)
 		return e;
 	if (!(e & MAY_MAP))
-		return wire_semop(ns, id, sops, nsops, deadline, 0);
+		return wire_semop(ns, id, sops, nsops, deadline);
 	if (max >= nsems || !(e & want)) {
 		remember_undo(ns, who, id, sops, nsops);
 		return max >= nsems ? -EFBIG : -EACCES;
 	}
 	e = object_open(ns, KIND_SEM, id, who, &o);
 	if (e == -EXDEV) /* since it was asked for it has been given away */
-		return wire_semop(ns, id, sops, nsops, deadline, 0);
+		return wire_semop(ns, id, sops, nsops, deadline);
 	if (e)
 		return e;
 	if (ns->wire)
@@ -119,12 +119,9 @@ static int operate(struct ipc_ns *ns, int id, struct sembuf *sops, size_t nsops,
 	if (timeout)
 		add_deadline(timeout, &deadline);
 	for (int moves = 0;; moves++) {
-		wait_joined = 0;
 		e = operate_checked(ns, who, id, sops, nsops, want, max, timeout ? &deadline : NULL);
 		if (e != -EIDRM || moves == CALL_MOVES || !object_moved(ns, KIND_SEM, id, object_used))
 			return e;
-		if (wait_joined && ns->wire)
-			return wire_semop(ns, id, sops, nsops, timeout ? &deadline : NULL, wait_joined);
 	}
 }
 

@@ -129,7 +129,8 @@ static void wrapper(int sig, siginfo_t *info, void *context)
 {
 	int saved = errno;
 	uintptr_t handler = atomic_load(&table[sig].handler);
-	uint64_t joined = wait_joined; /* of the call that is interrupted */
+	uint64_t serial = wait_serial; /* of the call that is interrupted */
+	uint32_t used = object_used;
 	uint32_t depth = atomic_load_explicit(&held.depth, memory_order_relaxed);
 
 	if (depth && !atomic_load(&table[sig].direct) && !is_fault(sig, info)) {
@@ -145,7 +146,8 @@ static void wrapper(int sig, siginfo_t *info, void *context)
 	else
 		((void (*)(int))handler)(sig);
 	ipc_handling--;
-	wait_joined = joined;
+	wait_serial = serial;
+	object_used = used;
 	atomic_store_explicit(&held.depth, depth, memory_order_relaxed);
 }
 

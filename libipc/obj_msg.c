@@ -446,33 +446,30 @@ static inline bool send_shortest(struct ipc_ns *ns, struct obj *o, int id, uint3
 	return area_swap_both(a, x, h, OP(SEQ(x) + 1, 0), LENT | MESSAGE | size);
 }
 
-static int send_slow(struct ipc_ns *ns, int who, struct obj *o, int id, uint32_t node, uint32_t outer, uint32_t signals,
-		     int flags)
+static int send_slow(struct frame *f, uint32_t node, uint32_t outer)
 {
-	struct frame f = { .ns = ns, .kind = KIND_MSG, .obj = o, .area = o->area, .opened = (uint32_t)id + 1,
-			   .who = (uint32_t)who, .look = look, .take = take_back,
-			   .size = node_at(&o->area, node)->size, .signals = signals };
-	struct area *a = &o->area;
+	struct area *a = &f->area;
+	struct ipc_ns *ns = f->ns;
+	int who = (int)f->who, e;
 	uint32_t qbytes;
-	int e;
 
-	if (!(flags & IPC_NOWAIT))
-		ipc_frame = &f;
+	if (!(f->flags & IPC_NOWAIT))
+		ipc_frame = f;
 	do {
-		e = object_permit(ns, KIND_MSG, id, &qbytes);
+		e = object_permit(ns, KIND_MSG, (int)f->opened - 1, &qbytes);
 		e = e < 0 ? -EIDRM : e & MAY_ALTER ? 0 : -EACCES;
 		if (!e)
-			e = send_once(&f, node, qbytes, !outer, flags & IPC_NOWAIT);
+			e = send_once(f, node, qbytes, !outer, f->flags & IPC_NOWAIT);
 	} while (e == 1);
 	if (!outer)
-		set_filling(a, (uint32_t)who, ns->tag, 0);
+		set_filling(a, f->who, ns->tag, 0);
 	if (e == 2)
-		return wait_sleep(&f, NULL);
+		return wait_sleep(f, NULL);
 	ipc_frame = NULL;
 	if (e && outer)
-		msg_node_free_orphan(who, o, node);
+		msg_node_free_orphan(who, f->obj, node);
 	if (!e && area_value(a, M_FLAGS) & M_MORE)
-		run_cascade(ns, who, o);
+		run_cascade(ns, who, f->obj);
 	return e;
 }
 
@@ -487,7 +484,10 @@ int msg_queue_send_resume(struct ipc_ns *ns, int who, struct obj *o, int id)
 static int send_filled(struct ipc_ns *ns, int who, struct obj *o, int id, int64_t type, const void *text, uint32_t size,
 		       int flags)
 {
-	uint32_t node, outer, signals = ipc_signals;
+	struct frame f = { .ns = ns, .kind = KIND_MSG, .obj = o, .area = o->area, .opened = (uint32_t)id + 1,
+			   .who = (uint32_t)who, .look = look, .take = take_back, .sends = true, .msg = (void *)text, .size = size,
+			   .type = type, .flags = flags, .signals = ipc_signals };
+	uint32_t node, outer;
 	struct node *n;
 	int e;
 
@@ -504,7 +504,7 @@ static int send_filled(struct ipc_ns *ns, int who, struct obj *o, int id, int64_
 		set_filling(&o->area, (uint32_t)who, ns->tag, 0);
 		return 0;
 	}
-	return send_slow(ns, who, o, id, node, outer, signals, flags);
+	return send_slow(&f, node, outer);
 }
 
 int msg_queue_send(struct ipc_ns *ns, int who, struct obj *o, int id, int64_t type, const void *text, uint32_t size,

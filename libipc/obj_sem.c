@@ -89,7 +89,7 @@ static int operate_slow(struct ipc_ns *ns, int who, struct obj *o, int id, const
 			uint32_t signals, const struct timespec *deadline)
 {
 	struct frame f = { .ns = ns, .kind = KIND_SEM, .obj = o, .area = *area, .opened = (uint32_t)id + 1,
-			   .who = (uint32_t)who, .look = look };
+			   .who = (uint32_t)who, .look = look, .sops = r->sops, .nsops = r->nsops };
 	struct area *a = &f.area;
 	bool big = r->nsops > 6;
 	struct gate gate = sem_gate;

@@ -13,9 +13,9 @@
 #define SEMOPM_MAX 1024
 
 /* Cells of a set, by index; semaphore by semaphore from S_FIRST on, then the undo rows (obj_sem.c). */
-enum { S_FLAGS = AREA_CELLS, S_OTIME, S_AHEAD, S_ZHEAD, S_UHIGH, S_PID, /* and the rest, in other cache lines: */
+enum { S_FLAGS = AREA_FLAGS, S_OTIME, S_AHEAD, S_ZHEAD, S_UHIGH, S_PID, /* and the rest, in other cache lines: */
        S_CTIME, S_ATAIL, S_ZTAIL, S_GATE, S_FIRST = 20 };
-enum { S_REMOVED = 1, S_MORE = 2, S_ZERO = 4 }; /* S_ZERO: a semaphore is 0 that was changed */
+enum { S_REMOVED = AREA_CLOSED, S_MORE = AREA_MORE, S_ZERO = 4 }; /* S_ZERO: a semaphore is 0 that was changed */
 
 #define VAL(num) (S_FIRST + 2 * (num)) /* not of the first one, whose pid is in the first line too */
 #define PID(num) ((num) ? S_FIRST + 2 * (num) + 1 : S_PID)

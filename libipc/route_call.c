@@ -10,6 +10,7 @@
 #include "obj_shm.h"
 #include "route_call.h"
 #include "route_wire.h"
+#include "wait.h"
 
 int wire_get(struct ipc_ns *ns, enum kind kind, key_t key, uint64_t size, int flags)
 {
@@ -18,16 +19,23 @@ int wire_get(struct ipc_ns *ns, enum kind kind, key_t key, uint64_t size, int fl
 	return (int)wire_request(ns, &c);
 }
 
-int wire_semop(struct ipc_ns *ns, int id, const struct sembuf *sops, size_t nsops, const struct timespec *deadline, uint64_t number)
+static struct wire_call semop_call(int id, const struct sembuf *sops, size_t nsops, const struct timespec *deadline)
 {
 	struct wire_call c = { .op = WIRE_SEMOP, .arg = { id, (int64_t)nsops }, .out = sops,
-			       .out_size = (uint32_t)(nsops * sizeof *sops), .sleeps = true, .number = number };
+			       .out_size = (uint32_t)(nsops * sizeof *sops), .sleeps = true };
 
 	if (deadline) {
 		c.arg[2] = 1;
 		c.arg[3] = deadline->tv_sec;
 		c.arg[4] = deadline->tv_nsec;
 	}
+	return c;
+}
+
+int wire_semop(struct ipc_ns *ns, int id, const struct sembuf *sops, size_t nsops, const struct timespec *deadline)
+{
+	struct wire_call c = semop_call(id, sops, nsops, deadline);
+
 	return (int)wire_request(ns, &c);
 }
 
@@ -94,27 +102,62 @@ int wire_msgctl(struct ipc_ns *ns, int id, int cmd, void *buf, bool bad)
 	return (int)control(ns, &c, buf, size, cmd == IPC_SET, bad);
 }
 
-int wire_msgsnd(struct ipc_ns *ns, int id, long type, const void *text, size_t size, int flags, uint64_t number)
+static struct wire_call msgsnd_call(int id, long type, const void *text, size_t size, int flags)
 {
-	struct wire_call c = { .op = WIRE_MSGSND, .arg = { id, type, flags }, .out = text, .out_size = (uint32_t)size,
-			       .sleeps = !(flags & IPC_NOWAIT), .cancels = true, .number = number };
+	return (struct wire_call){ .op = WIRE_MSGSND, .arg = { id, type, flags }, .out = text, .out_size = (uint32_t)size,
+				   .sleeps = !(flags & IPC_NOWAIT), .cancels = true };
+}
+
+int wire_msgsnd(struct ipc_ns *ns, int id, long type, const void *text, size_t size, int flags)
+{
+	struct wire_call c = msgsnd_call(id, type, text, size, flags);
 
 	return (int)wire_request(ns, &c);
 }
 
-ssize_t wire_msgrcv(struct ipc_ns *ns, int id, void *msg, size_t size, long type, int flags, uint64_t number)
+static struct wire_call msgrcv_call(int id, void *msg, size_t size, long type, int flags)
 {
-	struct wire_call c = { .op = WIRE_MSGRCV, .arg = { id, (int64_t)size, type, flags, !msg },
-			       .in = msg ? (char *)msg + sizeof type : NULL,
-			       .in_room = !msg ? 0 : size > WIRE_LARGE ? WIRE_LARGE : (uint32_t)size,
-			       .sleeps = !(flags & IPC_NOWAIT), .cancels = true, .number = number };
-	ssize_t n = wire_request(ns, &c);
+	return (struct wire_call){ .op = WIRE_MSGRCV, .arg = { id, (int64_t)size, type, flags, !msg },
+				   .in = msg ? (char *)msg + sizeof type : NULL,
+				   .in_room = !msg ? 0 : size > WIRE_LARGE ? WIRE_LARGE : (uint32_t)size,
+				   .sleeps = !(flags & IPC_NOWAIT), .cancels = true };
+}
 
-	if (n >= 0) {
-		type = c.value[0];
+/* The message's type, which the reply has beside the text. */
+static ssize_t received(const struct wire_call *c, void *msg, ssize_t n)
+{
+	long type = c->value[0];
+
+	if (n >= 0)
 		memcpy(msg, &type, sizeof type);
-	}
 	return n;
+}
+
+ssize_t wire_msgrcv(struct ipc_ns *ns, int id, void *msg, size_t size, long type, int flags)
+{
+	struct wire_call c = msgrcv_call(id, msg, size, type, flags);
+
+	return received(&c, msg, wire_request(ns, &c));
+}
+
+void wire_follow(struct frame *f, const struct timespec *deadline, bool ended)
+{
+	int id = (int)f->opened - 1;
+	struct wire_call c;
+
+	if (!object_moved(f->ns, f->kind, id, f->file))
+		return;
+	if (f->kind == KIND_SEM)
+		c = semop_call(id, f->sops, f->nsops, deadline);
+	else if (f->sends)
+		c = msgsnd_call(id, f->type, f->msg, f->size, f->flags);
+	else
+		c = msgrcv_call(id, f->msg, f->size, f->type, f->flags);
+	c.number = f->serial;
+	c.follows = f;
+	c.ended = ended;
+	c.sleeps = !ended;
+	received(&c, f->kind == KIND_MSG && !f->sends ? f->msg : &c.value[1], wire_request(f->ns, &c));
 }
 
 int wire_limit(struct ipc_ns *ns, int limit, uint64_t value)

@@ -21,14 +21,18 @@ struct wire_segment {
 	int fd;
 };
 
-/* number: of a request that already is in the object's list, which is to be found there; 0: a new one */
 int wire_get(struct ipc_ns *ns, enum kind kind, key_t key, uint64_t size, int flags);
-int wire_semop(struct ipc_ns *ns, int id, const struct sembuf *sops, size_t nsops, const struct timespec *deadline, uint64_t number);
+int wire_semop(struct ipc_ns *ns, int id, const struct sembuf *sops, size_t nsops, const struct timespec *deadline);
 int wire_semctl(struct ipc_ns *ns, int id, int num, int cmd, union semun_arg arg, uint32_t nsems);
 int wire_shmctl(struct ipc_ns *ns, int id, int cmd, void *buf, bool bad);
 int wire_msgctl(struct ipc_ns *ns, int id, int cmd, void *buf, bool bad);
-int wire_msgsnd(struct ipc_ns *ns, int id, long type, const void *text, size_t size, int flags, uint64_t number);
-ssize_t wire_msgrcv(struct ipc_ns *ns, int id, void *msg, size_t size, long type, int flags, uint64_t number);
+int wire_msgsnd(struct ipc_ns *ns, int id, long type, const void *text, size_t size, int flags);
+ssize_t wire_msgrcv(struct ipc_ns *ns, int id, void *msg, size_t size, long type, int flags);
+/*
+ * The request of a frame that ended with EIDRM goes on where its object is now, or comes to its end there (ended): the
+ * frame's result. From the wrappers of signal handlers too.
+ */
+void wire_follow(struct frame *f, const struct timespec *deadline, bool ended);
 int wire_limit(struct ipc_ns *ns, int limit, uint64_t value);
 int wire_quota(struct ipc_ns *ns, int limit, uint64_t *value, uint64_t *used); /* value 0: there is none */
 /* inspect.h: what, of an object, from the n-th; how many there are, of which `room` are stored. */

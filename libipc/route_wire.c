@@ -355,12 +355,17 @@ static uint64_t next_number(struct link *l)
 	return ++l->number;
 }
 
+static uint32_t flags_of(const struct wire_call *c, bool repeated)
+{
+	return (repeated ? WIRE_REPEATED : 0) | (c->ended ? WIRE_ENDED : 0);
+}
+
 static int exchange(const struct wire *w, const struct link *l, struct wire_call *c, uint64_t number, bool repeated,
 		    const sigset_t *mask, long *result)
 {
 	time_t since = seconds();
 	struct wire_request r = { .magic = WIRE_MAGIC, .version = WIRE_VERSION, .op = c->op, .number = number,
-				  .size = c->out_size, .flags = repeated ? WIRE_REPEATED : 0 };
+				  .size = c->out_size, .flags = flags_of(c, repeated) };
 	int e;
 
 	memcpy(r.arg, c->arg, sizeof r.arg);
@@ -582,7 +587,7 @@ static long request_at_once(struct ipc_ns *ns, struct link *l, uint32_t who, str
 static int say(struct sleeper *s, bool repeated)
 {
 	struct wire_request r = { .magic = WIRE_MAGIC, .version = WIRE_VERSION, .op = s->call->op, .number = s->number,
-				  .size = s->call->out_size, .flags = repeated ? WIRE_REPEATED : 0 };
+				  .size = s->call->out_size, .flags = flags_of(s->call, repeated) };
 
 	memcpy(r.arg, s->call->arg, sizeof r.arg);
 	s->call->fds = 0;
@@ -684,6 +689,8 @@ static long request_that_sleeps(struct ipc_ns *ns, struct link *l, uint32_t who,
 	int e;
 
 	unhandled(&mask, &cold->mask);
+	if (repeated) /* it waits there already */
+		ipc_frame = &s.frame;
 	do {
 		e = connected(ns, l, who, &mask);
 		if (!e) {
@@ -719,10 +726,16 @@ long wire_request(struct ipc_ns *ns, struct wire_call *c)
 		return who;
 	ns_quiet(&cold);
 	l = own_link(ns);
-	if (c->sleeps)
+	if (c->follows && atomic_load(&c->follows->followed)) /* by the wrapper of a handler */
+		result = c->follows->result;
+	else if (c->sleeps)
 		result = request_that_sleeps(ns, l, (uint32_t)who, c, &cold);
 	else
 		result = request_at_once(ns, l, (uint32_t)who, c, &cold.mask);
+	if (c->follows) {
+		c->follows->result = (int)result;
+		atomic_store(&c->follows->followed, true);
+	}
 	ns_loud(&cold);
 	return result;
 }

@@ -20,6 +20,8 @@ struct wire_call {
 	int64_t value[WIRE_VALUES];
 	int fd[4], fds;
 	uint64_t number; /* of a request that was made before, in shared memory; 0: a new one */
+	struct frame *follows; /* whose it was; once it is followed, its result is the one */
+	bool ended;  /* it is to end now */
 	bool sleeps; /* signals are to end it with EINTR */
 	bool cancels; /* and the thread may be cancelled in it */
 };

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -344,6 +345,13 @@ static int receive(struct conn *c, struct call *k, char *room)
 	return e;
 }
 
+/* What gives an object to another user is done while no other worker does anything. */
+static bool may_move(const struct call *k)
+{
+	return (k->request.op == WIRE_SEMCTL && k->request.arg[2] == IPC_SET) ||
+	       (k->request.op == WIRE_MSGCTL && k->request.arg[1] == IPC_SET);
+}
+
 /* True: the connection goes on. */
 static bool serve_one(struct ipc_server *s, struct conn *c, struct call *k)
 {
@@ -366,11 +374,19 @@ static bool serve_one(struct ipc_server *s, struct conn *c, struct call *k)
 	}
 	if (c->parked) /* one at a time */
 		return false;
+	if (may_move(k)) {
+		pthread_rwlock_unlock(&s->areas);
+		pthread_rwlock_wrlock(&s->areas);
+	}
 	serve_current = k;
 	pthread_mutex_lock(&c->lock);
 	r = call_perform(k);
 	pthread_mutex_unlock(&c->lock);
 	serve_current = NULL;
+	if (may_move(k)) {
+		pthread_rwlock_unlock(&s->areas);
+		pthread_rwlock_rdlock(&s->areas);
+	}
 	if (r == -EINPROGRESS) { /* the answer comes, or has come by now, from whoever found it performed */
 		park_check(s, c->who);
 		return true;
@@ -761,6 +777,7 @@ static int open_server(struct ipc_server *s)
 ipc_server *ipc_serve_open(const struct ipc_serve *options)
 {
 	struct ipc_server *s = calloc(1, sizeof *s);
+	pthread_rwlockattr_t attr;
 	int e;
 
 	if (!s)
@@ -770,7 +787,10 @@ ipc_server *ipc_serve_open(const struct ipc_serve *options)
 	s->socket = options->socket ? strdup(options->socket) : NULL;
 	s->listen_fd = s->abstract_fd = s->epoll_fd = s->stop_fd = s->tick_fd = s->alarm_fd = s->serving_fd = -1;
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_rwlock_init(&s->areas, NULL);
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&s->areas, &attr);
+	pthread_rwlockattr_destroy(&attr);
 	e = open_server(s);
 	if (!e)
 		return s;

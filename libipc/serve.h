@@ -108,7 +108,7 @@ struct ipc_server {
 	struct conn *conns;
 	uint32_t conns_count;
 	struct timespec alarm; /* what alarm_fd is set to; 0: nothing */
-	pthread_rwlock_t areas; /* for reading: somebody may be using an area that is retired */
+	pthread_rwlock_t areas; /* for reading: somebody may be using an area that is retired, or that is moved */
 	struct retired *retired; /* lock */
 	uint32_t awaited;        /* clients; server.lock */
 	bool orphans;            /* there may be removed segments that nobody has attached */

@@ -25,6 +25,7 @@ __thread struct call *serve_current;
 
 #define ARG(i) (k->request.arg[i])
 #define REPEATED (k->request.flags & WIRE_REPEATED)
+#define ENDED (k->request.flags & WIRE_ENDED)
 
 static struct ipc_ns *view_of(const struct call *k)
 {
@@ -145,6 +146,8 @@ static long perform_semop(struct call *k)
 	left = until(ARG(3), ARG(4));
 	if (REPEATED)
 		r = resume_semop(k, sops, nsops);
+	if (r == -ENOENT && REPEATED && ENDED)
+		r = -EINTR;
 	if (r == -ENOENT)
 		r = result(ipc_semtimedop(view_of(k), (int)ARG(0), sops, nsops, ARG(2) ? &left : NULL));
 	free(sops);
@@ -230,7 +233,9 @@ static long resume_message(struct call *k, void *msg, size_t size)
 		else if (!r)
 			r = msg_queue_receive_resume(view_of(k), who, o, id, msg, size, ARG(2), (int)ARG(3));
 	} while (r == -EIDRM && moves++ < CALL_MOVES && object_moved(view_of(k), KIND_MSG, id, object_used));
-	return r == -EINVAL ? -EIDRM : r;
+	if (r == -ENOENT && ENDED)
+		return -EINTR;
+	return r == -EINVAL ? -EIDRM : r == -MSG_AGAIN ? -ENOENT : r;
 }
 
 static long perform_msgsnd(struct call *k)
@@ -749,11 +754,13 @@ long call_perform(struct call *k)
 	ipc_thread.in[0].who = k->conn->who;
 	creds_other = &creds;
 	wait_serial = k->request.number;
+	wait_ended = ENDED;
 	if (!was_performed(k, &r))
 		r = perform(k);
 	if (r != -EINPROGRESS)
 		reply_keep(k, r);
 	wait_serial = 0;
+	wait_ended = false;
 	creds_other = NULL;
 	ipc_thread = self;
 	client_ends(k->server, k->conn->client);

@@ -5,7 +5,9 @@
  *
  * The old area is frozen: nothing can be published in it, so what is copied is one state. Then the registry names the
  * copy, and the old area is closed as if the object had been removed: everybody who finds EIDRM there, sleepers too, sees
- * in the registry that it lives elsewhere, and goes on there, with the request that he had in the list. Killed before the
+ * in the registry that it lives elsewhere, and goes on there, with the request that he had in the list. No request is
+ * withdrawn in a closed area (wait_settle): it stands in the copy's list too, and ends there. Meanwhile no other worker does
+ * anything, so what the daemon does for others is wholly before the move or wholly after it. Killed before the
  * registry's change, the old one is thawed by the next daemon; after it, closed.
  */
 #include <errno.h>
@@ -18,6 +20,8 @@
 #include "obj_sem.h"
 #include "registry.h"
 #include "serve.h"
+
+#define AHEAD (1u << 20) /* more than will be done in the closed area: what was begun there is not committed in the copy */
 
 /* What has memory, hole by hole. */
 static int copy_file(int from, int to, off_t length)
@@ -42,7 +46,7 @@ static int copy_file(int from, int to, off_t length)
 
 static int copy_area(struct ipc_ns *ns, enum kind kind, const struct area *a, uint32_t old, uint32_t *file)
 {
-	uint64_t idle = OP(SEQ(atomic_load(&a->head->op)) + 1, 0);
+	uint64_t idle = OP(SEQ(atomic_load(&a->head->op)) + AHEAD, 0);
 	char name[24];
 	int from, to, e;
 
@@ -70,10 +74,9 @@ static void close_frozen(struct area *a)
 {
 	uint64_t x = atomic_load(&a->head->op), tag = (uint64_t)(uint32_t)(SEQ(x) + 1) << 32;
 
-	_Static_assert((int)S_REMOVED == 1 && (int)S_MORE == 2 && (int)S_FLAGS == (int)AREA_CELLS, "as in queues");
 	if (WHO(x) != WHO_FROZEN)
 		return;
-	atomic_store(area_cell(a, S_FLAGS), tag | S_REMOVED | S_MORE);
+	atomic_store(area_cell(a, AREA_FLAGS), tag | AREA_CLOSED | AREA_MORE);
 	area_thaw(a);
 }
 

@@ -117,7 +117,7 @@ static struct parked *take(struct ipc_server *s, struct conn *c, uint64_t number
 }
 
 /* A call that is to look again does so as if it had just been made. */
-static bool once_more(struct ipc_server *s, struct conn *c, struct parked *p, bool moved)
+static bool once_more(struct ipc_server *s, struct conn *c, struct parked *p, bool moved, bool ended)
 {
 	struct call k = { .server = s, .conn = c, .request = p->request, .from = p->from, .payload = p->text, .size = p->size,
 			  .buffer = p->text };
@@ -125,6 +125,8 @@ static bool once_more(struct ipc_server *s, struct conn *c, struct parked *p, bo
 
 	if (moved) /* its request is in the list there */
 		k.request.flags |= WIRE_REPEATED;
+	if (ended) /* its client has been told that it comes to its end now */
+		k.request.flags |= WIRE_ENDED;
 	if (k.request.op != WIRE_MSGRCV && !p->text) {
 		serve_reply(s, c, &k, -ENOMEM);
 		return false;
@@ -141,8 +143,8 @@ static bool once_more(struct ipc_server *s, struct conn *c, struct parked *p, bo
 	return false;
 }
 
-/* With conn.lock: end the request, and answer. */
-static void end(struct ipc_server *s, struct parked *p, int reason)
+/* With conn.lock: end the request, and answer. cancelled: in any case, else it may sleep again. */
+static void end(struct ipc_server *s, struct parked *p, int reason, bool cancelled)
 {
 	struct call k = { .server = s, .conn = p->conn, .request = p->request };
 	struct conn *c = p->conn;
@@ -152,9 +154,9 @@ static void end(struct ipc_server *s, struct parked *p, int reason)
 		wait_settle(&p->frame, reason);
 	atomic_store(&area_who(&p->frame.area, p->frame.who)->req.sleeping, 0);
 	if (p->frame.result == -MSG_AGAIN) {
-		again = once_more(s, c, p, false);
+		again = once_more(s, c, p, false, cancelled);
 	} else if (p->frame.result == -EIDRM && object_moved(p->frame.ns, p->frame.kind, (int)p->request.arg[0], p->file)) {
-		again = once_more(s, c, p, true);
+		again = once_more(s, c, p, true, cancelled);
 	} else {
 		if (p->buffer && p->frame.result >= 0) {
 			int64_t type;
@@ -181,7 +183,7 @@ void park_cancel(struct ipc_server *s, struct conn *c, uint64_t number)
 	pthread_mutex_lock(&c->lock);
 	p = take(s, c, number);
 	if (p)
-		end(s, p, EINTR);
+		end(s, p, EINTR, true);
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -254,7 +256,7 @@ static void check(struct ipc_server *s, uint32_t who, bool look)
 	if (reason) {
 		p = take(s, c, 0);
 		if (p)
-			end(s, p, reason);
+			end(s, p, reason, false);
 	}
 	pthread_mutex_unlock(&c->lock);
 	conn_put(s, c);

@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "route_call.h"
 #include "slot.h"
 #include "wait.h"
 
@@ -17,7 +18,8 @@ __thread struct frame *ipc_frame;
 __thread uint32_t ipc_signals;
 __thread uint32_t ipc_handling;
 void (*wait_hook)(void);
-__thread uint64_t wait_serial, wait_joined;
+__thread uint64_t wait_serial;
+__thread bool wait_ended;
 
 static long futex(_Atomic uint32_t *word, int op, uint32_t value, const struct timespec *timeout)
 {
@@ -83,7 +85,8 @@ void wait_join(struct frame *f, struct txn *t)
 	uint32_t cell = REQ_STATE(t->area, f->who);
 	uint64_t old = area_get(t->area, cell);
 
-	f->serial = wait_joined = wait_serial;
+	f->serial = wait_serial;
+	f->file = object_used;
 	area_who(t->area, f->who)->req.serial = wait_serial;
 	atomic_store(&f->waiting, STATE(STATE_TURN(VALUE(old)) + 1, 0, REQ_WAIT));
 	txn_put(t, cell, old, atomic_load(&f->waiting));
@@ -132,6 +135,8 @@ void wait_settle(struct frame *f, int reason)
 		}
 		if (v == waiting) {
 			list_remove(&t, f->head, f->tail, f->who);
+			if (area_value(a, AREA_FLAGS) & AREA_CLOSED) /* and perhaps it waits in a copy, which it does not leave so */
+				error = EIDRM;
 		} else {
 			error = STATE_ERROR(v);
 		}
@@ -145,6 +150,16 @@ void wait_settle(struct frame *f, int reason)
 	}
 }
 
+/*
+ * A daemon's client whose request ended since the area was closed: the object may live elsewhere, and the request waits
+ * there. It goes on there, or is ended: it does not stay behind.
+ */
+static void follow(struct frame *f, const struct timespec *deadline, bool ended)
+{
+	if (f->ns->wire && atomic_load(&f->settled) && f->result == -EIDRM && !atomic_load(&f->followed))
+		wire_follow(f, deadline, ended);
+}
+
 void wait_interrupt(void)
 {
 	struct frame *f = ipc_frame;
@@ -155,8 +170,10 @@ void wait_interrupt(void)
 		return;
 	if (f->cancel)
 		f->cancel(f);
-	else
+	else {
 		wait_settle(f, EINTR);
+		follow(f, NULL, true);
+	}
 	ipc_frame = NULL;
 }
 
@@ -207,6 +224,7 @@ static void cancelled(void *arg)
 	struct frame *f = arg;
 
 	wait_settle(f, ECANCELED);
+	follow(f, NULL, true);
 	ipc_frame = NULL;
 }
 
@@ -262,6 +280,11 @@ int wait_sleep(struct frame *f, const struct timespec *deadline)
 	struct timespec length;
 	int reason = 0, saved = errno;
 
+	if (f->ns->park && wait_ended) {
+		ipc_frame = NULL;
+		wait_settle(f, EINTR);
+		return f->result;
+	}
 	if (f->ns->park) {
 		note_since(f, req);
 		return f->ns->park(f, deadline);
@@ -289,6 +312,7 @@ int wait_sleep(struct frame *f, const struct timespec *deadline)
 	}
 	atomic_store(&req->sleeping, 0);
 	wait_settle(f, reason ? reason : EINTR);
+	follow(f, deadline, reason == EINTR);
 	ipc_frame = NULL;
 	errno = saved;
 	return f->result;

@@ -12,6 +12,8 @@
 
 #include "ns.h"
 
+struct sembuf;
+
 struct frame {
 	struct ipc_ns *ns;
 	enum kind kind;
@@ -33,12 +35,17 @@ struct frame {
 	/* A daemon's client: the request is with the daemon, which is told to end it. */
 	void (*cancel)(struct frame *f);
 	uint64_t serial;  /* of a daemon's client: its request (area.h) */
+	uint32_t file;    /* and the object's file, when it joined */
+	_Atomic bool followed; /* where the object lives now: the result is from there */
 	uint32_t signals; /* ipc_signals when the call began */
 	uint32_t spun;    /* looks of wait_spin */
-	void *msg;
+	void *msg;       /* a sender's: the text */
+	bool sends;
 	uint64_t size;
 	int64_t type;
 	int flags;
+	const struct sembuf *sops;
+	uint32_t nsops;
 };
 
 extern __thread struct frame *ipc_frame __attribute__((tls_model("initial-exec")));
@@ -54,7 +61,9 @@ uint64_t wait_clock(void);
 
 /* The request that this thread performs for a daemon's client; 0: none, it acts for itself. */
 extern __thread uint64_t wait_serial __attribute__((tls_model("initial-exec")));
-extern __thread uint64_t wait_joined __attribute__((tls_model("initial-exec"))); /* the one that joined a list last */
+
+/* What it performs must not sleep: in place of that, EINTR. */
+extern __thread bool wait_ended __attribute__((tls_model("initial-exec")));
 
 /* Called before a thread sleeps; NULL if nobody wants to know. */
 extern void (*wait_hook)(void);

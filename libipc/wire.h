@@ -6,7 +6,8 @@
  *
  * A connection is one thread's. It has one request under way at a time; WIRE_CANCEL, about a request that sleeps, and
  * WIRE_RING, which is not answered, may come in between. A request is numbered by its client; one that is repeated on a
- * new connection, since the reply to it was lost, has its old number and WIRE_REPEATED.
+ * new connection, since the reply to it was lost, has its old number and WIRE_REPEATED; so has one that waited in shared
+ * memory whose object lives elsewhere now.
  */
 #ifndef IPC_WIRE_H
 #define IPC_WIRE_H
@@ -59,6 +60,7 @@ enum wire_op {
 };
 
 #define WIRE_REPEATED 1u
+#define WIRE_ENDED 4u  /* it is not to sleep: EINTR instead; one that is repeated is not begun anew */
 #define WIRE_MEMORY 2u /* the payload is in the memory file that came along */
 
 struct wire_request {

@@ -3,9 +3,12 @@
  * Objects that are given to another user while they are in use: what waits goes on waiting, in its order, what is to be
  * undone is undone, and no call notices. Root gives; the users are the owner of before, the one of after, and a third.
  */
+#include <setjmp.h>
+
 #include "user.h"
 
 #define GIVEN 200
+#define INTERRUPTED 40
 
 static long op(long id, long by)
 {
@@ -161,6 +164,193 @@ static void test_messages(void)
 	user_kill(&carl);
 }
 
+/* ---- what ends while it is given away ---- */
+
+static sigjmp_buf away;
+static _Atomic long *entered; /* calls of msgrcv that begin */
+
+static void jump(int sig)
+{
+	siglongjmp(away, sig);
+}
+
+static void come_back(int sig)
+{
+	(void)sig;
+}
+
+static void catch(void (*handler)(int))
+{
+	struct sigaction sa = { .sa_handler = handler };
+
+	sigaction(SIGUSR1, &sa, NULL);
+}
+
+/* A handler that returns, and one that jumps out of the call. */
+static long op_caught(long id, long by)
+{
+	catch(come_back);
+	return op(id, by);
+}
+
+static long op_left(long id, long by)
+{
+	if (sigsetjmp(away, 1)) {
+		errno = EINTR;
+		return -1;
+	}
+	catch(jump);
+	return op(id, by);
+}
+
+static long take_caught(long id, long type)
+{
+	catch(come_back);
+	++*entered;
+	return take(id, type);
+}
+
+static long take_left(long id, long type)
+{
+	if (sigsetjmp(away, 1)) {
+		errno = EINTR;
+		return -1;
+	}
+	catch(jump);
+	++*entered;
+	return take(id, type);
+}
+
+/* It is stopped; meanwhile its set is given away; then it goes on, and the first thing that it sees is what ended it. */
+static void stopped_while_given(const char *what, long (*fn)(long, long), int sig, long want)
+{
+	struct user ann = user_new(ANN), bob = user_new(BOB);
+	struct user *sleeper[] = { &ann, &bob };
+	int id = sem_new(1);
+
+	is(give_sem(id, ANN, 0666), 0, "%s: a set is Ann's", what);
+	for (int i = 0; i < 2; i++) {
+		begin(sleeper[i], fn, id, -1);
+		ok(wait_until(sem_ncnt(id, 0) == i + 1), "%s sleeps", i ? "Bob" : "she");
+	}
+	for (int i = 0; i < 2; i++) {
+		kill(sleeper[i]->pid, SIGSTOP);
+		ok(wait_until(proc_state(sleeper[i]->pid, sleeper[i]->pid) == 'T'), "and is stopped");
+		kill(sleeper[i]->pid, sig);
+	}
+	is(give_sem(id, CARL, 0666), 0, "it is given to Carl");
+	for (int i = 0; i < 2; i++) {
+		kill(sleeper[i]->pid, SIGCONT);
+		is(finish(sleeper[i]), want, "%s goes on: %s", i ? "Bob" : "Ann", what);
+		if (sig == SIGKILL)
+			user_kill(sleeper[i]);
+	}
+	is(sem_ncnt(id, 0), 0, "nobody waits");
+	sem_set(id, 0, 1);
+	is(sem_value(id, 0), 1, "and nobody takes what comes");
+	for (int i = 0; i < 2 && sig != SIGKILL; i++)
+		user_kill(sleeper[i]);
+}
+
+static void test_stopped(void)
+{
+	stopped_while_given("a signal's handler", op_caught, SIGUSR1, -EINTR);
+	stopped_while_given("a handler that jumps away", op_left, SIGUSR1, -EINTR);
+	stopped_while_given("killed", op, SIGKILL, -9996);
+}
+
+/* A child that sends each of them a signal, some time after it is told to. */
+static pid_t signaller(struct user *user, int users, int *tell)
+{
+	int fd[2];
+	pid_t pid;
+	unsigned char after;
+
+	if (pipe(fd))
+		bail_out("pipe");
+	fflush(stdout);
+	pid = fork();
+	if (pid < 0)
+		bail_out("fork");
+	if (pid == 0) {
+		alarm(60);
+		close(fd[1]);
+		while (read(fd[0], &after, 1) == 1) {
+			for (volatile int spin = 0; spin < after * 400; spin++)
+				;
+			for (int i = 0; i < users; i++)
+				kill(user[i].pid, SIGUSR1);
+		}
+		_exit(0);
+	}
+	close(fd[0]);
+	*tell = fd[1];
+	return pid;
+}
+
+static void interrupted_while_given(const char *what, enum kind kind, long (*fn)(long, long), long arg)
+{
+	struct user user[3];
+	int id = kind == SEM ? sem_new(1) : msg_new(), tell, failed = 0, ended = 0;
+	pid_t pid;
+
+	*entered = 0;
+	for (int i = 0; i < 3; i++)
+		user[i] = user_new((uid_t)(ANN + i));
+	if (kind == SEM)
+		give_sem(id, ANN, 0666);
+	else
+		give_msg(id, ANN, 0666, 4096);
+	pid = signaller(user, 3, &tell);
+	for (int round = 1; round <= INTERRUPTED; round++) {
+		unsigned char after = (unsigned char)(rand() % 256);
+
+		for (int i = 0; i < 3; i++)
+			begin(&user[i], fn, id, arg);
+		if (kind == SEM)
+			failed += !wait_until(sem_ncnt(id, 0) == 3);
+		else
+			failed += !wait_until(*entered == 3 * round);
+		for (int i = 0; i < 3 && kind == MSG; i++)
+			failed += !wait_until(proc_settled(user[i].pid, user[i].pid));
+		failed += write(tell, &after, 1) != 1;
+		failed += kind == SEM ? give_sem(id, (uid_t)(ANN + round % 3), 0666) :
+					give_msg(id, (uid_t)(ANN + round % 3), 0666, 4096);
+		for (int i = 0; i < 3; i++) {
+			while (kind == MSG && !finished(&user[i], 500)) /* the first one came before it slept */
+				kill(user[i].pid, SIGUSR1);
+			ended += finish(&user[i]) == -EINTR;
+		}
+		failed += kind == SEM && sem_ncnt(id, 0);
+	}
+	is(ended, 3 * INTERRUPTED, "%s: signals end the calls of three, given away at that moment", what);
+	is(failed, 0, "and nobody stays in the list");
+	if (kind == SEM) {
+		sem_set(id, 0, 1);
+		is(sem_value(id, 0), 1, "nor takes what comes");
+	} else {
+		msg_put(id, 1, 4, 'm', 0);
+		is(msg_stat(id).msg_qnum, 1, "nor takes what comes");
+	}
+	close(tell);
+	proc_wait(pid);
+	for (int i = 0; i < 3; i++)
+		user_kill(&user[i]);
+}
+
+static void test_interrupted(void)
+{
+	unsigned seed = getenv("T_SEED") ? (unsigned)atoi(getenv("T_SEED")) : (unsigned)getpid();
+
+	entered = shared_new(PAGE);
+	printf("# T_SEED=%u\n", seed);
+	srand(seed);
+	interrupted_while_given("semop", SEM, op_caught, -1);
+	interrupted_while_given("semop that is left", SEM, op_left, -1);
+	interrupted_while_given("msgrcv", MSG, take_caught, 0);
+	interrupted_while_given("msgrcv that is left", MSG, take_left, 0);
+}
+
 static struct { _Atomic int stop; _Atomic long done[3]; int sem, msg; } *box;
 
 static long hammer(long who, long unused)
@@ -249,6 +439,8 @@ int main(void)
 	test_sleepers();
 	test_undo();
 	test_messages();
+	test_stopped();
+	test_interrupted();
 	test_hammered();
 	test_indexes();
 	return done_testing();
