@@ -65,15 +65,21 @@ static void add_deadline(const struct timespec *timeout, struct timespec *deadli
 }
 
 /* SEM_UNDO makes the caller one of those whose end sets the set's otime, even when the operation is refused. */
-static void remember_undo(struct ipc_ns *ns, int who, int id, const struct sembuf *sops, size_t nsops)
+static int remember_undo(struct ipc_ns *ns, int who, int id, const struct sembuf *sops, size_t nsops)
 {
 	struct obj *o;
 	size_t i = 0;
+	int e;
 
 	while (i < nsops && !(sops[i].sem_flg & SEM_UNDO))
 		i++;
-	if (i < nsops && !object_open(ns, KIND_SEM, id, who, &o))
-		sem_set_undo(ns, who, o);
+	if (i == nsops)
+		return 0;
+	e = object_open(ns, KIND_SEM, id, who, &o);
+	if (e)
+		return e;
+	sem_set_undo(ns, who, o);
+	return area_value(&o->area, S_FLAGS) & S_REMOVED ? -EIDRM : 0;
 }
 
 static int operate_checked(struct ipc_ns *ns, int who, int id, struct sembuf *sops, size_t nsops, uint32_t want, uint32_t max,
@@ -88,8 +94,12 @@ static int operate_checked(struct ipc_ns *ns, int who, int id, struct sembuf *so
 	if (!(e & MAY_MAP))
 		return wire_semop(ns, id, sops, nsops, deadline);
 	if (max >= nsems || !(e & want)) {
-		remember_undo(ns, who, id, sops, nsops);
-		return max >= nsems ? -EFBIG : -EACCES;
+		int refused = max >= nsems ? -EFBIG : -EACCES;
+
+		e = remember_undo(ns, who, id, sops, nsops);
+		if (e == -EXDEV)
+			return wire_semop(ns, id, sops, nsops, deadline);
+		return e == -EIDRM ? e : refused;
 	}
 	e = object_open(ns, KIND_SEM, id, who, &o);
 	if (e == -EXDEV) /* since it was asked for it has been given away */

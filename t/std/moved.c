@@ -164,6 +164,27 @@ static void test_messages(void)
 	user_kill(&carl);
 }
 
+static long value(long id, long num)
+{
+	return semctl((int)id, (int)num, GETVAL);
+}
+
+/* SEM_UNDO that is refused counts too: the end of its process sets otime. Also where the set has been away meanwhile. */
+static void test_refused_undo(void)
+{
+	struct user ann = user_new(ANN);
+	int id = sem_new(1);
+
+	give_sem(id, ANN, 0666);
+	is(act(&ann, value, id, 0), 0, "Ann uses her set");
+	is(give_sem(id, BOB, 0666), 0, "it is given to Bob");
+	is(give_sem(id, ANN, 0), 0, "and back to her, closed to all");
+	is(act(&ann, op_undo, id, 1), -EACCES, "what she does now, to be undone, is refused");
+	is(sem_stat(id).sem_otime, 0, "and changes nothing");
+	user_kill(&ann);
+	ok(sem_stat(id).sem_otime != 0, "but her end is one of the set's operations");
+}
+
 /* ---- what ends while it is given away ---- */
 
 static sigjmp_buf away;
@@ -438,6 +459,7 @@ int main(void)
 	alarm(100);
 	test_sleepers();
 	test_undo();
+	test_refused_undo();
 	test_messages();
 	test_stopped();
 	test_interrupted();
