@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The limits of the namespace that a test runs in: set_limit("shmmni", 5). In a namespace of ours (IPCD_NAMESPACE is
- * set) ipcctl sets them (the program that IPCCTL names); otherwise /proc/sys/kernel, and only in an ipc namespace that
+ * set) ipcctl sets them (the program that IPCCTL names), or has the daemon do so; otherwise /proc/sys/kernel, and only in an ipc namespace that
  * is not the machine's own. limit_value() reads them through the calls; limits_restore() puts the first values back.
  */
 #ifndef T_LIMIT_H
@@ -82,7 +82,7 @@ static int limit_by_proc(const char *name, unsigned long value)
 
 static int limit_by_ipcctl(const char *name, unsigned long value)
 {
-	const char *tool = getenv("IPCCTL") ? getenv("IPCCTL") : "ipcctl", *dir = getenv("IPCD_NAMESPACE");
+	const char *tool = getenv("IPCCTL") ? getenv("IPCCTL") : "ipcctl";
 	char text[64];
 	int status;
 	pid_t pid;
@@ -91,7 +91,7 @@ static int limit_by_ipcctl(const char *name, unsigned long value)
 	pid = fork();
 	if (pid == 0) {
 		dup2(2, 1);
-		execlp(tool, tool, "-d", dir, "limits", text, NULL);
+		execlp(tool, tool, "limits", text, NULL);
 		_exit(127);
 	}
 	return waitpid(pid, &status, 0) == pid && status == 0 ? 0 : -1;
