@@ -101,7 +101,8 @@ $(B)/bench/%: bench/%.c
 	@mkdir -p $(@D)
 	$(CC) $(filter-out $(SANITIZE),$(CFLAGS)) -o $@ $< -lpthread
 
-# Every test of the standard calls runs three times: on the kernel, and on ours, embedded and with a daemon.
+# Every test of the standard calls runs three times: on the kernel, and on ours, embedded and with a daemon; in check-all
+# once more with a daemon that is not root's.
 $(B)/t/native/%.t: Makefile
 	@mkdir -p $(@D)
 	@printf '#!/bin/sh\nexec t/lib/native $(B)/t/std/$*\n' > $@ && chmod +x $@
@@ -113,6 +114,10 @@ $(B)/t/ipcrun/%.t: Makefile
 $(B)/t/daemon/%.t: Makefile
 	@mkdir -p $(@D)
 	@printf '#!/bin/sh\nexec t/lib/daemon $(B)/t/std/$*\n' > $@ && chmod +x $@
+
+$(B)/t/daemon-user/%.t: Makefile
+	@mkdir -p $(@D)
+	@printf '#!/bin/sh\nT_DAEMON_UID=65534 exec t/lib/daemon $(B)/t/std/$*\n' > $@ && chmod +x $@
 
 $(B)/t/%.t: Makefile
 	@mkdir -p $(@D)
@@ -127,7 +132,7 @@ $(B)/walk-%.t: Makefile
 	@mkdir -p $(@D)
 	@printf '#!/bin/sh\nT_EFAULT=0 exec t/walk/walk.sh $*\n' > $@ && chmod +x $@
 
-# With a daemon: of root's, ids that change, an ordinary user, and that user's own daemon.
+# With a daemon: of root's, ids that change (also where the daemon is not root's), an ordinary user, and its own daemon.
 define daemon_walk
 $(B)/walk-$(1)-%.t: Makefile
 	@mkdir -p $$(@D)
@@ -135,6 +140,7 @@ $(B)/walk-$(1)-%.t: Makefile
 endef
 $(eval $(call daemon_walk,daemon,))
 $(eval $(call daemon_walk,ids,T_IDS=1))
+$(eval $(call daemon_walk,uids,T_IDS=1 T_DAEMON_UID=65534))
 $(eval $(call daemon_walk,user,T_USER=nobody))
 $(eval $(call daemon_walk,own,T_USER=nobody T_OWN=1))
 
@@ -145,18 +151,23 @@ $(B)/model-all.t: Makefile
 # Real programs, each on the kernel, under ipcrun, and under ipcrun with no System V IPC in the kernel.
 APPS_T := $(patsubst %,t/apps/%.sh,tools postgresql fakeroot buffer x11 php perl python stress-ng apache debian)
 
+# With a daemon that is an ordinary user: what concerns users, descriptors and processes.
+STD_USER := perm_matrix ids moved table_uid table_limit fork_exec fork_spawn shm_attach sem_ops msg_sleep unshare
+USER_T := $(STD_USER:%=$(B)/t/daemon-user/%.t)
+USER_T_ALL := $(STD:%=$(B)/t/daemon-user/%.t)
+
 build-tests: all $(TESTS) $(WRAPPERS) $(OWN_T)
 
 WALKS := $(patsubst %,$(B)/walk-%.t,20000 daemon-10000 ids-5000)
-WALKS_ALL := $(patsubst %,$(B)/walk-%.t,100000 daemon-100000 ids-100000 user-50000 own-50000)
+WALKS_ALL := $(patsubst %,$(B)/walk-%.t,100000 daemon-100000 ids-100000 uids-50000 user-50000 own-50000)
 
-check: build-tests $(WALKS) ## run the tests
+check: build-tests $(WALKS) $(USER_T) ## run the tests
 	t/gen_table.py --check
-	$(PROVE) $(WRAPPERS) $(OWN_T) t/model/model.sh $(WALKS) $(APPS_T)
+	$(PROVE) $(WRAPPERS) $(USER_T) $(OWN_T) t/model/model.sh $(WALKS) $(APPS_T)
 
-check-all: build-tests $(WALKS_ALL) $(B)/model-all.t ## run the tests with the long sweeps
+check-all: build-tests $(WALKS_ALL) $(USER_T_ALL) $(B)/model-all.t ## run the tests with the long sweeps
 	t/gen_table.py --check
-	T_STEP=1 T_TIMES=10 T_ALL=1 PG_SOURCE=$(abspath $(B))/postgresql $(PROVE) $(WRAPPERS) $(OWN_T) $(B)/model-all.t \
+	T_STEP=1 T_TIMES=10 T_ALL=1 PG_SOURCE=$(abspath $(B))/postgresql $(PROVE) $(WRAPPERS) $(USER_T_ALL) $(OWN_T) $(B)/model-all.t \
 		$(WALKS_ALL) $(APPS_T) t/apps/postgresql-source.sh
 
 # Programs under AddressSanitizer do not get past its runtime when they are traced, filtered or short of address space,

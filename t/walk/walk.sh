@@ -10,7 +10,7 @@
 # Environment: T_SEED the first seed; IPCRUN (build/ipcrun); WALK the program (build/t/walk/walk, else it is compiled);
 # T_EFAULT=0 leaves out bad pointers; T_IDS=1 has workers change their effective uid, gid and groups, and objects their
 # owners (not in an embedded namespace, which has one user); T_USER=NAME the user that the walk is (else root), and with
-# T_OWN=1 its ipcd too; T_KEEP a directory for the traces; T_CONTEXT the lines
+# T_OWN=1 its ipcd too; T_DAEMON_UID=UID the user that ipcd is, where it is not the walk's; T_KEEP a directory for the traces; T_CONTEXT the lines
 # shown before (12).
 
 route=ipcrun option=
@@ -104,7 +104,7 @@ explain() {
 	for err in native ours; do
 		[ -s "$dir/$err.err" ] && echo "#   stderr, $err:" && head -n 20 "$dir/$err.err" | sed 's/^/#     /'
 	done
-	echo "#   again: ${T_IDS:+T_IDS=$T_IDS }${T_USER:+T_USER=$T_USER }${T_OWN:+T_OWN=$T_OWN }T_SEED=$seed $0 $option${step:-$chunk}"
+	echo "#   again: ${T_IDS:+T_IDS=$T_IDS }${T_USER:+T_USER=$T_USER }${T_OWN:+T_OWN=$T_OWN }${T_DAEMON_UID:+T_DAEMON_UID=$T_DAEMON_UID }T_SEED=$seed $0 $option${step:-$chunk}"
 }
 
 case $route in
@@ -122,7 +122,7 @@ while [ "$steps" -gt 0 ]; do
 	status=$?
 	wait $!
 	native_status=$?
-	name="seed $seed: $where, no difference in $chunk steps${T_IDS:+, with ids that change}${T_USER:+, as $T_USER}${T_OWN:+, its own}"
+	name="seed $seed: $where, no difference in $chunk steps${T_IDS:+, with ids that change}${T_USER:+, as $T_USER}${T_OWN:+, its own}${T_DAEMON_UID:+, the daemon is uid $T_DAEMON_UID}"
 	if [ $status = 0 ] && [ $native_status = 0 ] && cmp -s "$dir/native" "$dir/ours"; then
 		echo "ok $number - $name"
 	else
