@@ -10,8 +10,8 @@
 # Environment: T_SEED the first seed; IPCRUN (build/ipcrun); WALK the program (build/t/walk/walk, else it is compiled);
 # T_EFAULT=0 leaves out bad pointers; T_IDS=1 has workers change their effective uid, gid and groups, and objects their
 # owners (not in an embedded namespace, which has one user); T_USER=NAME the user that the walk is (else root), and with
-# T_OWN=1 its ipcd too; T_DAEMON_UID=UID the user that ipcd is, where it is not the walk's; T_KEEP a directory for the traces; T_CONTEXT the lines
-# shown before (12).
+# T_OWN=1 its ipcd too; T_DAEMON_UID=UID the user that ipcd is, where it is not the walk's; T_KEEP a directory for the
+# traces; T_CONTEXT the lines shown before (12).
 
 route=ipcrun option=
 case $1 in
