@@ -45,6 +45,7 @@ struct link {
 	ino_t ino;
 	uint32_t creds; /* creds_generation when it was made */
 	uint64_t number;
+	struct { uint16_t op; int id; uint64_t number; } left; /* a request that was given up while there was no daemon */
 };
 
 struct wire {
@@ -498,6 +499,18 @@ static int renew(struct ipc_ns *ns, struct link *l, int fd, const sigset_t *mask
 	return e;
 }
 
+/* What was given up need not be done any more. */
+static int tell_left(const struct wire *w, struct link *l, const sigset_t *mask)
+{
+	struct wire_call c = { .op = WIRE_LEFT, .arg = { l->left.op, l->left.id, (int64_t)l->left.number } };
+	long result;
+	int e = l->left.number ? exchange(w, l, &c, next_number(l), false, mask, &result) : 0;
+
+	if (!e)
+		l->left.number = 0;
+	return e;
+}
+
 /* Make the connection and say who we are; the first time, get a slot. */
 static int introduce(struct ipc_ns *ns, struct link *l, uint32_t who, const sigset_t *mask)
 {
@@ -523,6 +536,8 @@ static int introduce(struct ipc_ns *ns, struct link *l, uint32_t who, const sigs
 		e = renew(ns, l, c.fd[0], mask);
 	}
 	close_descriptors(&c);
+	if (!e)
+		e = tell_left(ns->wire, l, mask);
 	if (e) {
 		hang_up(l);
 		return e == -EPIPE ? -ECONNRESET : e;
@@ -558,6 +573,14 @@ static void unhandled(sigset_t *mask, const sigset_t *program)
 	handlers_add(mask);
 }
 
+/* The daemon has not come back in time: the next one is told. */
+static void give_up(struct link *l, const struct wire_call *c, uint64_t number)
+{
+	l->left.op = c->op;
+	l->left.id = (int)c->arg[0];
+	l->left.number = number;
+}
+
 static long request_at_once(struct ipc_ns *ns, struct link *l, uint32_t who, struct wire_call *c,
 			    const sigset_t *program)
 {
@@ -579,6 +602,8 @@ static long request_at_once(struct ipc_ns *ns, struct link *l, uint32_t who, str
 			repeated = true;
 		}
 	} while (patient(ns->wire, since, e, &mask));
+	if (c->ended)
+		give_up(l, c, number);
 	return complain(ns->wire, e);
 }
 
@@ -625,6 +650,8 @@ static void end_sleep(struct frame *f)
 				e = -EAGAIN;
 		}
 	} while (e && patient(s->frame.ns->wire, since, e, &mask));
+	if (e)
+		give_up(s->link, s->call, s->number);
 	f->result = e ? -EINTR : (int)result;
 	atomic_store(&f->settled, true);
 	ns_loud(&c);
@@ -705,6 +732,8 @@ static long request_that_sleeps(struct ipc_ns *ns, struct link *l, uint32_t who,
 	ipc_frame = NULL;
 	if (atomic_load(&s.frame.settled))
 		return s.frame.result;
+	if (e && e != -EFAULT && repeated)
+		give_up(l, c, s.number);
 	return e == -EFAULT ? e : e ? complain(ns->wire, e) : result;
 }
 
@@ -787,7 +816,7 @@ int wire_enter(struct ipc_ns *ns, uint32_t *link, const sigset_t *program)
 			break;
 	l = &w->links[*link];
 	l->fd = -1;
-	l->number = 0;
+	l->number = l->left.number = 0;
 	unhandled(&mask, program);
 	ns->pid = getpid();
 	do {

@@ -115,16 +115,15 @@ static struct timespec until(int64_t s, int64_t ns)
 }
 
 /* One that slept while there was no daemon: it still does, or has been performed. */
-static long resume_semop(struct call *k, struct sembuf *sops, size_t nsops)
+static long resume_semop(struct call *k, int id, const struct timespec *deadline)
 {
-	struct timespec deadline = { ARG(3), ARG(4) };
-	int id = (int)ARG(0), who = (int)k->conn->who, e, moves = 0;
+	int who = (int)k->conn->who, e, moves = 0;
 	struct obj *o;
 
 	do {
 		e = object_open(view_of(k), KIND_SEM, id, who, &o);
 		if (!e)
-			e = sem_set_resume(view_of(k), who, o, id, sops, (uint32_t)nsops, ARG(2) ? &deadline : NULL);
+			e = sem_set_resume(view_of(k), who, o, id, deadline);
 	} while (e == -EIDRM && moves++ < CALL_MOVES && object_moved(view_of(k), KIND_SEM, id, object_used));
 	return e == -EINVAL ? -EIDRM : e; /* it has been removed since the call was made */
 }
@@ -133,7 +132,7 @@ static long perform_semop(struct call *k)
 {
 	size_t nsops = (size_t)ARG(1);
 	struct sembuf *sops;
-	struct timespec left;
+	struct timespec left, deadline = { ARG(3), ARG(4) };
 	long r = -ENOENT;
 
 	if (ARG(1) < 1 || ARG(1) > SEMOPM_MAX || k->size != nsops * sizeof *sops ||
@@ -145,7 +144,7 @@ static long perform_semop(struct call *k)
 	memcpy(sops, k->payload, k->size);
 	left = until(ARG(3), ARG(4));
 	if (REPEATED)
-		r = resume_semop(k, sops, nsops);
+		r = resume_semop(k, (int)ARG(0), ARG(2) ? &deadline : NULL);
 	if (r == -ENOENT && REPEATED && ENDED)
 		r = -EINTR;
 	if (r == -ENOENT)
@@ -220,19 +219,27 @@ static long perform_semctl(struct call *k)
 
 /* ---- messages ---- */
 
-static long resume_message(struct call *k, void *msg, size_t size)
+/* msg: a receiver's */
+static long resume_on_queue(struct call *k, int id, bool sends, void *msg, size_t size, long type, int flags)
 {
-	int id = (int)ARG(0), who = (int)k->conn->who, moves = 0;
+	int who = (int)k->conn->who, moves = 0;
 	struct obj *o;
 	long r;
 
 	do {
 		r = object_open(view_of(k), KIND_MSG, id, who, &o);
-		if (!r && k->request.op == WIRE_MSGSND)
+		if (!r && sends)
 			r = msg_queue_send_resume(view_of(k), who, o, id);
 		else if (!r)
-			r = msg_queue_receive_resume(view_of(k), who, o, id, msg, size, ARG(2), (int)ARG(3));
+			r = msg_queue_receive_resume(view_of(k), who, o, id, msg, size, type, flags);
 	} while (r == -EIDRM && moves++ < CALL_MOVES && object_moved(view_of(k), KIND_MSG, id, object_used));
+	return r;
+}
+
+static long resume_message(struct call *k, void *msg, size_t size)
+{
+	long r = resume_on_queue(k, (int)ARG(0), k->request.op == WIRE_MSGSND, msg, size, (long)ARG(2), (int)ARG(3));
+
 	if (r == -ENOENT && ENDED)
 		return -EINTR;
 	return r == -EINVAL ? -EIDRM : r == -MSG_AGAIN ? -ENOENT : r;
@@ -622,6 +629,20 @@ static long perform_inspect(struct call *k)
 	return n;
 }
 
+/* A request that slept when its daemon ended, and whose client has given it up since. */
+static long perform_left(struct call *k)
+{
+	if (ARG(0) != WIRE_SEMOP && ARG(0) != WIRE_MSGSND && ARG(0) != WIRE_MSGRCV)
+		return -EPROTO;
+	wait_serial = (uint64_t)ARG(2);
+	wait_ended = true;
+	if (ARG(0) == WIRE_SEMOP)
+		resume_semop(k, (int)ARG(1), NULL);
+	else
+		resume_on_queue(k, (int)ARG(1), ARG(0) == WIRE_MSGSND, NULL, 0, 0, 0);
+	return 0;
+}
+
 static long perform(struct call *k)
 {
 	switch (k->request.op) {
@@ -666,6 +687,8 @@ static long perform(struct call *k)
 		slots_sweep(view_of(k), (int)k->conn->who);
 		area_idle(&k->server->ns->reg);
 		return 0;
+	case WIRE_LEFT:
+		return perform_left(k);
 	case WIRE_BYE:
 		atomic_store(&k->server->thread[k->conn->who], 0);
 		reply_forget(k->server, k->conn->who);

@@ -53,6 +53,7 @@ enum wire_op {
 	WIRE_QUOTA,     /* which -> the quota or 0, what this uid has */
 	WIRE_INSPECT,   /* what, kind, id, from, room -> (structs of inspect.h); result how many there are */
 	WIRE_SETTLE,    /* nothing: whoever has died is reaped, what was begun in the registry is completed */
+	WIRE_LEFT,      /* op, id, number: that request, which slept, is not asked for any more */
 	WIRE_BYE,       /* this thread needs its number no more; not answered */
 	WIRE_CANCEL,    /* number: the reply is that request's, now */
 	WIRE_RING,      /* who: its request was performed; not answered */

@@ -285,6 +285,52 @@ static void make_objects(void)
 		bail_out("objects");
 }
 
+/* ---- one that gives up ---- */
+
+static atomic_int *step;
+
+/* Sleeps, and is told that there is no daemon; then it waits for its turn to make another call. */
+static int impatient(void *arg)
+{
+	struct sembuf s = { .sem_num = SEM_NEVER, .sem_op = -1 };
+	int other = *(int *)arg, r;
+
+	ipcd_other_uid(OTHER + 4);
+	setenv("IPCD_TIMEOUT", "1", 1);
+	ns = ipc_open(ipcd_socket, IPC_OPEN_SOCKET);
+	if (!ns)
+		return 1;
+	r = ipc_semop(ns, set, &s, 1);
+	if (r != -1 || errno != ENOSYS)
+		return 2;
+	*step = 1;
+	if (!wait_until(*step == 2))
+		return 3;
+	if (ipc_semctl(ns, other, 0, SETVAL, 1))
+		return 4;
+	*step = 3;
+	return wait_until(*step == 4) ? 0 : 5;
+}
+
+static void test_gives_up(void)
+{
+	int other = ipc_semget(ns, IPC_PRIVATE, 1, 0666);
+	pid_t pid;
+
+	step = mmap(NULL, sizeof *step, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid = proc_run(impatient, &other);
+	ok(wait_until(value(SEM_NEVER, GETNCNT) == 1), "a process sleeps");
+	ipcd_end(SIGKILL);
+	ok(wait_until(*step == 1), "there is no daemon any more, and its call fails with ENOSYS");
+	ipcd_start();
+	is(value(SEM_NEVER, GETNCNT), 1, "the next daemon finds its request");
+	*step = 2;
+	ok(wait_until(*step == 3), "which it has done with when it makes another call");
+	is(value(SEM_NEVER, GETNCNT), 0, "and then nobody waits");
+	*step = 4;
+	is(proc_wait(pid), 0, "it ends");
+}
+
 int main(int argc, char **argv)
 {
 	int cycles = CYCLES * (getenv("T_TIMES") ? atoi(getenv("T_TIMES")) : 1), n = 0;
@@ -322,6 +368,7 @@ int main(int argc, char **argv)
 	is(attached(seg), 1, "nobody else has the segment attached");
 	is(value(SEM_TAKE, GETNCNT) + value(SEM_OWN, GETNCNT) + value(SEM_NEVER, GETNCNT) + value(SEM_TIMED, GETNCNT), 0,
 	   "nobody waits");
+	test_gives_up();
 	is(ipcd_end(SIGTERM), 0, "ipcd ends well");
 	return done_testing();
 }
