@@ -101,8 +101,8 @@ $(B)/bench/%: bench/%.c
 	@mkdir -p $(@D)
 	$(CC) $(filter-out $(SANITIZE),$(CFLAGS)) -o $@ $< -lpthread
 
-# Every test of the standard calls runs three times: on the kernel, and on ours, embedded and with a daemon; in check-all
-# once more with a daemon that is not root's.
+# Every test of the standard calls runs three times: on the kernel, and on ours, embedded and with a daemon; in
+# check-all once more with a daemon that is not root's.
 $(B)/t/native/%.t: Makefile
 	@mkdir -p $(@D)
 	@printf '#!/bin/sh\nexec t/lib/native $(B)/t/std/$*\n' > $@ && chmod +x $@
@@ -167,8 +167,8 @@ check: build-tests $(WALKS) $(USER_T) ## run the tests
 
 check-all: build-tests $(WALKS_ALL) $(USER_T_ALL) $(B)/model-all.t ## run the tests with the long sweeps
 	t/gen_table.py --check
-	T_STEP=1 T_TIMES=10 T_ALL=1 PG_SOURCE=$(abspath $(B))/postgresql $(PROVE) $(WRAPPERS) $(USER_T_ALL) $(OWN_T) $(B)/model-all.t \
-		$(WALKS_ALL) $(APPS_T) t/apps/postgresql-source.sh
+	T_STEP=1 T_TIMES=10 T_ALL=1 PG_SOURCE=$(abspath $(B))/postgresql $(PROVE) $(WRAPPERS) $(USER_T_ALL) $(OWN_T) \
+		$(B)/model-all.t $(WALKS_ALL) $(APPS_T) t/apps/postgresql-source.sh
 
 # Programs under AddressSanitizer do not get past its runtime when they are traced, filtered or short of address space,
 # and those that are linked with the library take sigaction() from it; those tests are not part of this run.

@@ -48,7 +48,7 @@ struct area_head {
 };
 #define AREA_CELLS (offsetof(struct area_head, cell) / 8)
 
-/* The flags of a set, and of a queue. Closed: it has been removed, or lives elsewhere; nothing is withdrawn any more. */
+/* The flags of a set, or a queue. Closed: it has been removed, or lives elsewhere; nothing is withdrawn any more. */
 #define AREA_FLAGS AREA_CELLS
 #define AREA_CLOSED 1u
 #define AREA_MORE 2u /* the cascade has not come to its end */

@@ -485,8 +485,8 @@ static int send_filled(struct ipc_ns *ns, int who, struct obj *o, int id, int64_
 		       int flags)
 {
 	struct frame f = { .ns = ns, .kind = KIND_MSG, .obj = o, .area = o->area, .opened = (uint32_t)id + 1,
-			   .who = (uint32_t)who, .look = look, .take = take_back, .sends = true, .msg = (void *)text, .size = size,
-			   .type = type, .flags = flags, .signals = ipc_signals };
+			   .who = (uint32_t)who, .look = look, .take = take_back, .sends = true, .msg = (void *)text,
+			   .size = size, .type = type, .flags = flags, .signals = ipc_signals };
 	uint32_t node, outer;
 	struct node *n;
 	int e;

@@ -104,8 +104,8 @@ int wire_msgctl(struct ipc_ns *ns, int id, int cmd, void *buf, bool bad)
 
 static struct wire_call msgsnd_call(int id, long type, const void *text, size_t size, int flags)
 {
-	return (struct wire_call){ .op = WIRE_MSGSND, .arg = { id, type, flags }, .out = text, .out_size = (uint32_t)size,
-				   .sleeps = !(flags & IPC_NOWAIT), .cancels = true };
+	return (struct wire_call){ .op = WIRE_MSGSND, .arg = { id, type, flags }, .out = text,
+				   .out_size = (uint32_t)size, .sleeps = !(flags & IPC_NOWAIT), .cancels = true };
 }
 
 int wire_msgsnd(struct ipc_ns *ns, int id, long type, const void *text, size_t size, int flags)

@@ -45,7 +45,7 @@ struct link {
 	ino_t ino;
 	uint32_t creds; /* creds_generation when it was made */
 	uint64_t number;
-	struct { uint16_t op; int id; uint64_t number; } left; /* a request that was given up while there was no daemon */
+	struct { uint16_t op; int id; uint64_t number; } left; /* a request that was given up */
 };
 
 struct wire {

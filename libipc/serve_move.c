@@ -6,8 +6,8 @@
  * The old area is frozen: nothing can be published in it, so what is copied is one state. Then the registry names the
  * copy, and the old area is closed as if the object had been removed: everybody who finds EIDRM there, sleepers too, sees
  * in the registry that it lives elsewhere, and goes on there, with the request that he had in the list. No request is
- * withdrawn in a closed area (wait_settle): it stands in the copy's list too, and ends there. Meanwhile no other worker does
- * anything, so what the daemon does for others is wholly before the move or wholly after it. Killed before the
+ * withdrawn in a closed area (wait_settle): it stands in the copy's list too, and ends there. Meanwhile no other worker
+ * does anything, so what the daemon does for others is wholly before the move or wholly after it. Killed before the
  * registry's change, the old one is thawed by the next daemon; after it, closed.
  */
 #include <errno.h>
@@ -21,7 +21,8 @@
 #include "registry.h"
 #include "serve.h"
 
-#define AHEAD (1u << 20) /* more than will be done in the closed area: what was begun there is not committed in the copy */
+/* More operations than the closed area will see: what was begun there is not committed in the copy. */
+#define AHEAD (1u << 20)
 
 /* What has memory, hole by hole. */
 static int copy_file(int from, int to, off_t length)

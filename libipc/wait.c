@@ -135,8 +135,8 @@ void wait_settle(struct frame *f, int reason)
 		}
 		if (v == waiting) {
 			list_remove(&t, f->head, f->tail, f->who);
-			if (area_value(a, AREA_FLAGS) & AREA_CLOSED) /* and perhaps it waits in a copy, which it does not leave so */
-				error = EIDRM;
+			if (area_value(a, AREA_FLAGS) & AREA_CLOSED)
+				error = EIDRM; /* perhaps it waits in a copy, which it does not leave so */
 		} else {
 			error = STATE_ERROR(v);
 		}

@@ -6,8 +6,8 @@
  *
  * A connection is one thread's. It has one request under way at a time; WIRE_CANCEL, about a request that sleeps, and
  * WIRE_RING, which is not answered, may come in between. A request is numbered by its client; one that is repeated on a
- * new connection, since the reply to it was lost, has its old number and WIRE_REPEATED; so has one that waited in shared
- * memory whose object lives elsewhere now.
+ * new connection, since the reply to it was lost, has its old number and WIRE_REPEATED; so has one that waited in
+ * shared memory whose object lives elsewhere now.
  */
 #ifndef IPC_WIRE_H
 #define IPC_WIRE_H

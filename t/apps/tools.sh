@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # The system's own tools, unchanged, on the same objects: natively, under ipcrun, under ipcrun with the twelve
-# system calls answering ENOSYS and nothing of System V IPC below /proc, and with an ipcd, where the calls answer ENOSYS too.
-# ipcs, lsipc, ipcmk, ipcrm, sysctl and shells must print the same, errors and exit status too, but for random keys, process ids and times, which become words.
+# system calls answering ENOSYS and nothing of System V IPC below /proc, and with an ipcd, where the calls answer ENOSYS
+# too. ipcs, lsipc, ipcmk, ipcrm, sysctl and shells must print the same, errors and exit status too, but for random keys,
+# process ids and times, which become words.
 #
 #	tools.sh [native | ipcrun | ipcrun-nosysv | daemon] ...	(none named: all; native always runs, to compare with)
 #

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The limits of the namespace that a test runs in: set_limit("shmmni", 5). In a namespace of ours (IPCD_NAMESPACE is
- * set) ipcctl sets them (the program that IPCCTL names), or has the daemon do so; otherwise /proc/sys/kernel, and only in an ipc namespace that
- * is not the machine's own. limit_value() reads them through the calls; limits_restore() puts the first values back.
+ * set) ipcctl sets them (the program that IPCCTL names), or has the daemon do so; otherwise /proc/sys/kernel, and only in
+ * an ipc namespace that is not the machine's own. limit_value() reads them through the calls; limits_restore() puts the
+ * first values back.
  */
 #ifndef T_LIMIT_H
 #define T_LIMIT_H

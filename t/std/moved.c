@@ -169,7 +169,7 @@ static long value(long id, long num)
 	return semctl((int)id, (int)num, GETVAL);
 }
 
-/* SEM_UNDO that is refused counts too: the end of its process sets otime. Also where the set has been away meanwhile. */
+/* SEM_UNDO that is refused counts too: its process's end sets otime. Also where the set has been away meanwhile. */
 static void test_refused_undo(void)
 {
 	struct user ann = user_new(ANN);
@@ -242,7 +242,7 @@ static long take_left(long id, long type)
 	return take(id, type);
 }
 
-/* It is stopped; meanwhile its set is given away; then it goes on, and the first thing that it sees is what ended it. */
+/* It is stopped; meanwhile its set is given away; then it goes on, and the first that it sees is what ended it. */
 static void stopped_while_given(const char *what, long (*fn)(long, long), int sig, long want)
 {
 	struct user ann = user_new(ANN), bob = user_new(BOB);

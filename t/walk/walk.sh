@@ -104,7 +104,8 @@ explain() {
 	for err in native ours; do
 		[ -s "$dir/$err.err" ] && echo "#   stderr, $err:" && head -n 20 "$dir/$err.err" | sed 's/^/#     /'
 	done
-	echo "#   again: ${T_IDS:+T_IDS=$T_IDS }${T_USER:+T_USER=$T_USER }${T_OWN:+T_OWN=$T_OWN }${T_DAEMON_UID:+T_DAEMON_UID=$T_DAEMON_UID }T_SEED=$seed $0 $option${step:-$chunk}"
+	echo "#   again: ${T_IDS:+T_IDS=$T_IDS }${T_USER:+T_USER=$T_USER }${T_OWN:+T_OWN=$T_OWN }\
+${T_DAEMON_UID:+T_DAEMON_UID=$T_DAEMON_UID }T_SEED=$seed $0 $option${step:-$chunk}"
 }
 
 case $route in
@@ -122,7 +123,8 @@ while [ "$steps" -gt 0 ]; do
 	status=$?
 	wait $!
 	native_status=$?
-	name="seed $seed: $where, no difference in $chunk steps${T_IDS:+, with ids that change}${T_USER:+, as $T_USER}${T_OWN:+, its own}${T_DAEMON_UID:+, the daemon is uid $T_DAEMON_UID}"
+	name="seed $seed: $where, no difference in $chunk steps${T_IDS:+, with ids that change}${T_USER:+, as $T_USER}"
+	name=$name${T_OWN:+, its own}${T_DAEMON_UID:+, the daemon is uid $T_DAEMON_UID}
 	if [ $status = 0 ] && [ $native_status = 0 ] && cmp -s "$dir/native" "$dir/ours"; then
 		echo "ok $number - $name"
 	else
