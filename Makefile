@@ -41,6 +41,7 @@ LIBS := $(B)/libipc.a $(B)/libipc.so $(B)/libipc-sysv.so
 STD := $(patsubst t/std/%.c,%,$(wildcard t/std/*.c))
 OURS := $(patsubst t/ours/%.c,%,$(wildcard t/ours/*.c))
 TESTS := $(STD:%=$(B)/t/std/%) $(OURS:%=$(B)/t/ours/%) $(B)/t/embed $(B)/t/host $(B)/t/lib/nosysv $(B)/t/walk/walk
+STEPPED := step step_msg step_wait step_nest
 WRAPPERS := $(STD:%=$(B)/t/native/%.t) $(STD:%=$(B)/t/ipcrun/%.t) $(STD:%=$(B)/t/daemon/%.t)
 MAN := $(wildcard doc/man/*.[1-8])
 
@@ -114,13 +115,18 @@ $(B)/t/daemon/%.t: Makefile
 	@mkdir -p $(@D)
 	@printf '#!/bin/sh\nexec t/lib/daemon $(B)/t/std/$*\n' > $@ && chmod +x $@
 
+# The single-stepped calls once more, as those of a daemon's clients.
+$(B)/t/client/%.t: Makefile
+	@mkdir -p $(@D)
+	@printf '#!/bin/sh\nT_DAEMON=own exec $(B)/t/ours/$*\n' > $@ && chmod +x $@
+
 $(B)/t/%.t: Makefile
 	@mkdir -p $(@D)
 	@printf '#!/bin/sh\nexec $(B)/t/$*\n' > $@ && chmod +x $@
 
 TEST_ENV = IPCRUN=$(B)/ipcrun IPCCTL=$(abspath $(B)/ipcctl) IPCD=$(abspath $(B)/ipcd) NOSYSV=$(B)/t/lib/nosysv \
 	   WALK=$(B)/t/walk/walk CC='$(CC)' PATH="$(abspath $(B)):$$PATH"
-OWN_T := $(OURS:%=$(B)/t/ours/%.t) $(B)/t/embed.t $(B)/t/host.t $(wildcard t/ours/*.sh)
+OWN_T := $(OURS:%=$(B)/t/ours/%.t) $(STEPPED:%=$(B)/t/client/%.t) $(B)/t/embed.t $(B)/t/host.t $(wildcard t/ours/*.sh)
 PROVE = $(TEST_ENV) prove --exec '' -j$(JOBS)
 
 $(B)/walk-%.t: Makefile

@@ -25,8 +25,10 @@
 #include <sys/user.h>
 
 #include "libipc.h"
+#include "route_call.h"
 #include "slot.h"
 #include "directory.h"
+#include "ipcd.h"
 #include "proc.h"
 #include "tap.h"
 
@@ -50,6 +52,7 @@ struct step_shared {
 static struct step_shared *step_sh;
 static ipc_ns *step_ns;
 static char step_dir[64];
+static bool step_daemon; /* $T_DAEMON: all processes are clients of an ipcd of the test's own */
 static unsigned long step_seed;
 
 struct step_scene {
@@ -117,12 +120,48 @@ static void step_watchdog(void)
 		kill(parent, SIGKILL);
 	}
 	directory_remove(step_dir);
+	if (step_daemon) {
+		directory_remove(ipcd_ns);
+		directory_remove(ipcd_dir);
+	}
 	_exit(0);
+}
+
+/* The slots and who numbers of all processes but the daemon. */
+static void step_in_use(unsigned *slots, unsigned *whos)
+{
+	struct slots *s = step_ns->slots;
+
+	*slots = *whos = 0;
+	for (uint32_t i = 1; i < slots_high(step_ns); i++)
+		*slots += (!step_ns->wire || s->row[i].uid) && WORD_STATE(atomic_load(&s->row[i].word)) != SLOT_FREE;
+	for (uint32_t i = 1; i < whos_high(step_ns); i++) {
+		uint32_t tag = (uint32_t)atomic_load(&s->who[i]);
+
+		*whos += tag && (!step_ns->wire || s->row[SLOT_OF(tag)].uid);
+	}
+}
+
+static void step_settle(void)
+{
+	if (step_ns->wire)
+		wire_settle(step_ns);
+	else
+		slots_sweep(step_ns, ns_enter(step_ns));
+}
+
+static ipc_ns *step_namespace(void)
+{
+	if (!step_daemon)
+		return ipc_open(step_dir, IPC_OPEN_CREATE);
+	ipcd_start();
+	return ipc_open(ipcd_socket, IPC_OPEN_SOCKET);
 }
 
 static void step_open(void)
 {
 	cpu_set_t set;
+	int cpu = sched_getcpu();
 
 	if (!getenv("LD_BIND_NOW")) { /* no looking up of symbols inside the calls */
 		setenv("LD_BIND_NOW", "1", 1);
@@ -133,11 +172,14 @@ static void step_open(void)
 	strcpy(step_dir, "/dev/shm/t-step-XXXXXX");
 	if (!mkdtemp(step_dir))
 		bail_out("mkdtemp");
+	step_daemon = getenv("T_DAEMON");
+	if (step_daemon)
+		ipcd_place("/proc/self/exe");
 	step_watchdog();
+	step_ns = step_namespace();
 	CPU_ZERO(&set); /* tracer and victim on one processor: a step is a switch, not an interrupt */
-	CPU_SET(sched_getcpu(), &set);
+	CPU_SET(cpu, &set);
 	sched_setaffinity(0, sizeof set, &set);
-	step_ns = ipc_open(step_dir, IPC_OPEN_CREATE);
 	if (!step_ns) {
 		directory_remove(step_dir);
 		bail_out(ipc_open_error());
@@ -526,15 +568,11 @@ __attribute__((unused)) static void step_peer_end(void)
 /* What the dead had in the namespace's tables has come back. */
 __attribute__((unused)) static void step_all_free(void)
 {
-	struct slots *s = step_ns->slots;
-	unsigned live = 0, whos = 0;
+	unsigned slots, whos;
 
-	slots_sweep(step_ns, ns_enter(step_ns));
-	for (uint32_t i = 1; i < atomic_load(&s->high); i++)
-		live += WORD_STATE(atomic_load(&s->row[i].word)) != SLOT_FREE;
-	for (uint32_t i = 1; i < atomic_load(&s->who_high); i++)
-		whos += atomic_load(&s->who[i]) != 0;
-	is(live, 1, "every slot but this process's is free");
+	step_settle();
+	wait_until((step_in_use(&slots, &whos), slots == 1 && whos == 1)); /* a daemon is told of each death */
+	is(slots, 1, "every slot but this process's is free");
 	is(whos, 1, "every who number but this thread's is free");
 }
 

@@ -340,7 +340,7 @@ static void after(void)
 	int lost = 0;
 
 	if (random() % 2) /* what it has left is settled first, or what it has sent is received */
-		slots_sweep(step_ns, ns_enter(step_ns));
+		step_settle();
 	see_all();
 	if (with_peer)
 		peer_after();
