@@ -398,6 +398,8 @@ static void after(void)
 	if (!looked)
 		can_be();
 	dead = true;
+	if (random() % 2) /* its undo is applied first, or what it has set off is done */
+		step_settle();
 	see();
 	everything_else();
 	if (now->peer.n)
