@@ -41,7 +41,7 @@ LIBS := $(B)/libipc.a $(B)/libipc.so $(B)/libipc-sysv.so
 STD := $(patsubst t/std/%.c,%,$(wildcard t/std/*.c))
 OURS := $(patsubst t/ours/%.c,%,$(wildcard t/ours/*.c))
 TESTS := $(STD:%=$(B)/t/std/%) $(OURS:%=$(B)/t/ours/%) $(B)/t/embed $(B)/t/host $(B)/t/lib/nosysv $(B)/t/walk/walk
-STEPPED := step step_msg step_wait step_nest
+STEPPED := $(patsubst %,$(B)/t/stepped/%.t,own-step own-step_msg own-step_wait own-step_nest other-step other-step_msg other-step_wait)
 WRAPPERS := $(STD:%=$(B)/t/native/%.t) $(STD:%=$(B)/t/ipcrun/%.t) $(STD:%=$(B)/t/daemon/%.t)
 MAN := $(wildcard doc/man/*.[1-8])
 
@@ -115,10 +115,14 @@ $(B)/t/daemon/%.t: Makefile
 	@mkdir -p $(@D)
 	@printf '#!/bin/sh\nexec t/lib/daemon $(B)/t/std/$*\n' > $@ && chmod +x $@
 
-# The single-stepped calls once more, as those of a daemon's clients.
-$(B)/t/client/%.t: Makefile
+# The single-stepped calls once more, as those of a daemon's clients: of an object's owner, and of another uid.
+$(B)/t/stepped/own-%.t: Makefile
 	@mkdir -p $(@D)
 	@printf '#!/bin/sh\nT_DAEMON=own exec $(B)/t/ours/$*\n' > $@ && chmod +x $@
+
+$(B)/t/stepped/other-%.t: Makefile
+	@mkdir -p $(@D)
+	@printf '#!/bin/sh\nT_DAEMON=other exec $(B)/t/ours/$*\n' > $@ && chmod +x $@
 
 $(B)/t/%.t: Makefile
 	@mkdir -p $(@D)
@@ -126,7 +130,7 @@ $(B)/t/%.t: Makefile
 
 TEST_ENV = IPCRUN=$(B)/ipcrun IPCCTL=$(abspath $(B)/ipcctl) IPCD=$(abspath $(B)/ipcd) NOSYSV=$(B)/t/lib/nosysv \
 	   WALK=$(B)/t/walk/walk CC='$(CC)' PATH="$(abspath $(B)):$$PATH"
-OWN_T := $(OURS:%=$(B)/t/ours/%.t) $(STEPPED:%=$(B)/t/client/%.t) $(B)/t/embed.t $(B)/t/host.t $(wildcard t/ours/*.sh)
+OWN_T := $(OURS:%=$(B)/t/ours/%.t) $(STEPPED) $(B)/t/embed.t $(B)/t/host.t $(wildcard t/ours/*.sh)
 PROVE = $(TEST_ENV) prove --exec '' -j$(JOBS)
 
 $(B)/walk-%.t: Makefile

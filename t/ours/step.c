@@ -223,7 +223,7 @@ static void meanwhile(void)
 }
 
 #define SIDES .warm = warm, .call = call, .tell = tell, .handler = handler, .stopped = stopped, .after = after, \
-	.meanwhile = meanwhile
+	.meanwhile = meanwhile, .rush = everything_else
 
 static const struct step_scene scenes[] = {
 	{ .name = "semop at once", .prepare = prepare_at_once, SIDES },
@@ -234,7 +234,7 @@ static const struct step_scene scenes[] = {
 int main(void)
 {
 	step_open();
-	set = ipc_semget(step_ns, IPC_PRIVATE, 3, 0600);
+	set = ipc_semget(step_ns, IPC_PRIVATE, 3, 0666);
 	succeeds(set, "a set");
 	step_peer_start(peer);
 	for (int i = 0; i < 3; i++)

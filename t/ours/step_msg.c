@@ -504,7 +504,7 @@ static const struct step_scene scenes[] = {
 int main(void)
 {
 	step_open();
-	queue = ipc_msgget(step_ns, IPC_PRIVATE, 0600);
+	queue = ipc_msgget(step_ns, IPC_PRIVATE, 0666);
 	succeeds(queue, "a queue");
 	step_peer_start(peer);
 	for (size_t i = 0; i < sizeof scenes / sizeof *scenes; i++)
