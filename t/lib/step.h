@@ -627,7 +627,7 @@ __attribute__((unused)) static void step_peer_start(void (*fn)(void))
 	char c;
 
 	step_peer = mmap(NULL, sizeof *step_peer, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (step_peer == MAP_FAILED || pipe(p))
+	if (step_peer == MAP_FAILED || pipe2(p, O_CLOEXEC))
 		bail_out("no peer");
 	fflush(stdout);
 	step_peer_pid = fork();
