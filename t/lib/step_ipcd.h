@@ -11,8 +11,6 @@
 #ifndef T_STEP_IPCD_H
 #define T_STEP_IPCD_H
 
-#include <linux/ptrace.h>
-
 #include "step.h"
 
 #define THREADS 64
@@ -64,7 +62,7 @@ static void resume(int i)
 /* A stop of the thread's. True: it is the one where something is to happen. */
 static bool stop_of(int i, int status)
 {
-	struct ptrace_syscall_info info;
+	struct __ptrace_syscall_info info;
 
 	thread[i].stopped = WIFSTOPPED(status);
 	if (!thread[i].stopped || WSTOPSIG(status) != (SIGTRAP | 0x80) ||
