@@ -364,7 +364,8 @@ static void play_begin(void)
 static int check_directory(void *unused)
 {
 	(void)unused;
-	dup2(2, 1);
+	close(1); /* all is well, it says there */
+	open("/dev/null", O_WRONLY);
 	execl(ipcd_program, "ipcd", "--check", "--namespace-dir", ipcd_ns, (char *)NULL);
 	return 98;
 }
