@@ -57,6 +57,7 @@ static ipc_ns *step_ns;
 static char step_dir[64];
 static bool step_daemon;
 static uid_t step_uid; /* the victim's, if it is not the owner's */
+static bool step_halted; /* the daemon is stopped */
 static unsigned long step_seed;
 
 struct step_scene {
@@ -150,6 +151,8 @@ static void step_in_use(unsigned *slots, unsigned *whos)
 
 static void step_settle(void)
 {
+	if (step_halted) /* it will */
+		return;
 	if (step_ns->wire)
 		wire_settle(step_ns);
 	else
@@ -251,7 +254,7 @@ static void step_quiet(void)
 	unsigned long before = 0, times = 0;
 	double end = proc_now() + T_WAIT;
 
-	if (!step_uid)
+	if (!step_uid || step_halted)
 		return;
 	while (!step_idle(&times) || times != before) {
 		before = times;
@@ -259,6 +262,23 @@ static void step_quiet(void)
 			bail_out("ipcd does not come to rest");
 		sched_yield();
 	}
+}
+
+/* As if it were slow: what is asked of it waits, hot calls go on. */
+__attribute__((unused)) static void step_halt(void)
+{
+	kill(ipcd_pid, SIGSTOP);
+	if (!wait_until(proc_state(ipcd_pid, ipcd_pid) == 'T'))
+		bail_out("ipcd does not stop");
+	step_halted = true;
+}
+
+__attribute__((unused)) static void step_unhalt(void)
+{
+	kill(ipcd_pid, SIGCONT);
+	if (!wait_until(proc_state(ipcd_pid, ipcd_pid) != 'T'))
+		bail_out("ipcd does not go on");
+	step_halted = false;
 }
 
 /* ---- the victim ---- */
@@ -335,6 +355,7 @@ static void step_agent(void)
 		step_agent_done = true;
 		step_quiet();
 		step_now->agent();
+		step_quiet();
 	}
 }
 
