@@ -5,8 +5,8 @@
  * ipcd goes on, or is started again, the client has its answer, sleepers are woken, and once the client is dead every
  * unit, adjustment, message, attachment, slot and file is accounted for.
  *
- * A request that ipcd was killed in may be performed twice (doc/open.md), so a scene is told how often its effect may be
- * there. Everything else is exact. While ipcd is stopped the test itself makes hot calls only.
+ * A request that ipcd had performed and not answered when it was killed may be performed twice (doc/open.md), so a scene
+ * is told how often its effect may be there. Everything else is exact. While ipcd is stopped the test itself makes hot calls only.
  */
 #ifndef T_STEP_IPCD_H
 #define T_STEP_IPCD_H
@@ -25,9 +25,10 @@ struct scene {
 	long (*call)(void);    /* in the client */
 	void (*agent)(void);   /* makes possible what it sleeps for; NULL: it does not sleep */
 	bool (*waits)(void);
-	void (*look)(int least, int most, bool alive); /* by hot calls: the request was performed so many times */
+	int (*look)(int least, int most, bool alive); /* by hot calls: how often the request was performed */
 	void (*result)(void);  /* its answer */
 	void (*after)(void);   /* when all have gone: with requests; the object is removed */
+	void (*away)(void);    /* while there is no daemon; or NULL */
 };
 
 static const struct scene *now;
@@ -38,6 +39,7 @@ static struct {
 	volatile uint64_t serial;
 } *client;
 static bool killed; /* ipcd, in this round */
+static int before;  /* how often the request had been performed by then */
 static int twice;   /* rounds where a request was performed twice */
 
 /* ---- tracing the daemon ---- */
@@ -269,7 +271,9 @@ static void at_the_stop(void)
 	}
 	if (act == ACT_KILL || act == ACT_BOTH) {
 		kill_daemon();
-		now->look(0, 1, true);
+		before = now->look(0, 1, true);
+		if (now->away)
+			now->away();
 		if (act == ACT_BOTH) {
 			client_ends();
 			now->look(0, 1, false);
@@ -288,6 +292,7 @@ static bool round_of(long n)
 	step_sh->k = n;
 	step_sh->progress++;
 	killed = false;
+	before = 0;
 	memset((void *)client, 0, sizeof *client);
 	now->prepare();
 	step_pid = proc_run(client_main, NULL);
@@ -306,7 +311,7 @@ static bool round_of(long n)
 	if (!dead) {
 		wait_for_answer();
 		step_quiet();
-		now->look(1, killed ? 2 : 1, true);
+		now->look(1, 1 + before, true);
 		now->result();
 		client_ends();
 	}

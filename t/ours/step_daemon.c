@@ -68,7 +68,7 @@ static void sem_prepare(int value, int n, bool peer)
 	step_quiet();
 }
 
-static void sem_look(int least, int most, bool alive)
+static int sem_look(int least, int most, bool alive)
 {
 	int mine[3], others, value, waiting, times, got;
 
@@ -92,6 +92,7 @@ static void sem_look(int least, int most, bool alive)
 	step_check(!op(1, 1, 0) && !op(1, -1, SEM_UNDO | IPC_NOWAIT) && op(1, -1, IPC_NOWAIT) == -1 && errno == EAGAIN,
 		   "semop: errno %d, %s", errno, where);
 	ctl(1, SETVAL, 0);
+	return times;
 }
 
 static void sem_result(void)
@@ -349,7 +350,7 @@ static void msg_prepare(bool receive, unsigned long messages, unsigned long most
 		bail_out("the peer does not wait");
 }
 
-static void msg_look(int least, int most, bool alive)
+static int msg_look(int least, int most, bool alive)
 {
 	unsigned long n = queued();
 	int waiting = msg_waiting(), done = with_peer && !waiting, times;
@@ -359,11 +360,12 @@ static void msg_look(int least, int most, bool alive)
 	step_check(!with_peer || done == (times > 0), "performed %d times, the peer waits: %d, %s", times, waiting, where);
 	twice += times > 1 && alive && client->answered;
 	if (waiting)
-		return;
+		return times;
 	if (!put(5, SERIALS - 1, IPC_NOWAIT))
 		step_check(get(5, IPC_NOWAIT) == SERIALS - 1, "a message of type 5 has gone: errno %d, %s", errno, where);
 	else
 		step_check(errno == EAGAIN, "msgsnd: errno %d, %s", errno, where);
+	return times;
 }
 
 static void msg_result(void)
@@ -398,13 +400,13 @@ static void msg_after(void)
 	while ((serial = get(0, IPC_NOWAIT)) >= 0)
 		got_one(serial);
 	mine = account[1].got;
-	step_check(mine <= 1 + killed && mine >= (!receives && client->answered), "the client's message came %d times, %s", mine,
+	step_check(mine <= 1 + before && mine >= (!receives && client->answered), "the client's message came %d times, %s", mine,
 		   where);
 	for (int i = 2; i < SERIALS; i++) {
 		step_check(account[i].got <= account[i].sent, "message %d came %d times, %s", i, account[i].got, where);
 		lost += account[i].sent && !account[i].got;
 	}
-	step_check(lost <= (receives && (killed || !client->answered)), "%d messages are lost, %s", lost, where);
+	step_check(lost <= (receives && (before || !client->answered)), "%d messages are lost, %s", lost, where);
 	step_check(!queued() && !msg_waiting(), "an empty queue, %s", where);
 }
 

@@ -17,12 +17,13 @@ static long create(void)
 	return get(IPC_CREAT | 0666);
 }
 
-static void create_look(int least, int most, bool alive)
+static int create_look(int least, int most, bool alive)
 {
 	int n = objects();
 
 	step_check(!alive || (n >= least && n <= (key ? 1 : most)), "%d objects, %s", n, where);
 	twice += n > 1 && alive && client->answered;
+	return n;
 }
 
 static void created(void)
@@ -73,18 +74,19 @@ static long do_remove(void)
 	return remove_one(id);
 }
 
-static void remove_look(int least, int most, bool alive)
+static int remove_look(int least, int most, bool alive)
 {
 	struct row r;
 	int gone = !there(&r);
 
 	(void)most;
 	step_check(!alive || gone >= least, "removed %d times, %s", gone, where);
+	return gone;
 }
 
 static void removed(void)
 {
-	step_check(!client->result || (killed && (client->error == EINVAL || client->error == EIDRM)), "errno %ld, %s",
+	step_check(!client->result || (before && (client->error == EINVAL || client->error == EIDRM)), "errno %ld, %s",
 		   client->error, where);
 	twice += !!client->result;
 }
@@ -138,7 +140,7 @@ static long change_mode(void)
 	return set_owner(STEP_OTHER, 0606);
 }
 
-static void set_look(int least, int most, bool alive)
+static int set_look(int least, int most, bool alive)
 {
 	struct row r;
 	bool is = there(&r), done = is && (r.v[R_MODE] & 0777) == 0606;
@@ -147,12 +149,13 @@ static void set_look(int least, int most, bool alive)
 	step_check(is && (done || (r.v[R_MODE] & 0777) == 0666), "mode %o, %s", is ? r.v[R_MODE] : 0, where);
 	step_check(is && r.v[R_UID] == (done && now->call == give_away ? HEIR : STEP_OTHER), "uid %u, %s", r.v[R_UID], where);
 	step_check(!alive || done >= least, "set %d times, %s", done, where);
+	return done;
 }
 
 /* Who has given it away may not do so again. */
 static void was_set(void)
 {
-	step_check(!client->result || (killed && client->error == EPERM), "errno %ld, %s", client->error, where);
+	step_check(!client->result || (before && client->error == EPERM), "errno %ld, %s", client->error, where);
 	twice += !!client->result;
 }
 
@@ -203,29 +206,32 @@ static long fork_one(void)
 	return child > 0 ? 0 : -1;
 }
 
-static void attach_look(int least, int most, bool alive)
+static int attach_look(int least, int most, bool alive)
 {
 	long n = nattch();
 
 	step_check(n >= 0 && (!alive || (n >= least && n <= most)), "%ld attached, %s", n, where);
 	twice += n > 1 && alive && client->answered;
+	return (int)n;
 }
 
-static void detach_look(int least, int most, bool alive)
+static int detach_look(int least, int most, bool alive)
 {
 	long n = nattch();
 
 	(void)most;
 	step_check(n >= 0 && (!alive || (n <= 1 && n <= 1 - least)), "%ld attached, %s", n, where);
+	return n < 1;
 }
 
 /* The child is counted from before it is there. */
-static void fork_look(int least, int most, bool alive)
+static int fork_look(int least, int most, bool alive)
 {
 	long n = nattch() - 1;
 
 	step_check(!alive || (n >= least && n <= most), "%ld children attached, %s", n, where);
 	twice += n > 1 && alive && client->answered;
+	return n > 0;
 }
 
 static void did(void)
