@@ -56,7 +56,7 @@ static struct step_shared *step_sh;
 static ipc_ns *step_ns;
 static char step_dir[64];
 static bool step_daemon;
-static uid_t step_uid; /* the victim's, if it is not the owner's */
+static uid_t step_uid, step_peer_uid; /* the victim's, and the peer's, if it is not the owner's */
 static bool step_halted; /* the daemon is stopped */
 static unsigned long step_seed;
 
@@ -176,16 +176,17 @@ static void step_open(void)
 		setenv("LD_BIND_NOW", "1", 1);
 		execv("/proc/self/exe", (char *[]){ (char *)"step", NULL });
 	}
-	step_seed = tap_seed();
-	srandom((unsigned)step_seed);
-	strcpy(step_dir, "/dev/shm/t-step-XXXXXX");
-	if (!mkdtemp(step_dir))
-		bail_out("mkdtemp");
 	step_daemon = getenv("T_DAEMON");
 	if (step_daemon && !strcmp(getenv("T_DAEMON"), "other"))
 		step_uid = STEP_OTHER;
 	if (step_uid && geteuid())
 		skip_all("needs several uids: root");
+	step_seed = tap_seed();
+	srandom((unsigned)step_seed);
+	step_peer_uid = step_uid && step_seed % 2 ? STEP_OTHER + 1 : 0;
+	strcpy(step_dir, "/dev/shm/t-step-XXXXXX");
+	if (!mkdtemp(step_dir))
+		bail_out("mkdtemp");
 	if (step_daemon)
 		ipcd_place("/proc/self/exe");
 	step_watchdog();
@@ -654,8 +655,8 @@ __attribute__((unused)) static void step_peer_start(void (*fn)(void))
 	step_peer_pid = fork();
 	if (!step_peer_pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (step_uid && step_seed % 2)
-			ipcd_other_uid(STEP_OTHER + 1);
+		if (step_peer_uid)
+			ipcd_other_uid(step_peer_uid);
 		close(p[1]);
 		while (read(p[0], &c, 1) == 1) {
 			fn();

@@ -12,6 +12,7 @@
 
 static int set, base, by, given;
 static bool with_peer;
+static bool behind, asked; /* the peer, the owner's process, comes to sleep behind the client while ipcd is away */
 
 static int op(int num, int n, int flags)
 {
@@ -44,7 +45,7 @@ static void sem_peer(void)
 
 static bool sem_waits(void)
 {
-	return ctl(0, GETNCNT, 0) == 1;
+	return ctl(0, GETNCNT, 0) > 0;
 }
 
 static void sem_agent(void)
@@ -59,6 +60,7 @@ static void sem_prepare(int value, int n, bool peer)
 	by = n;
 	given = 0;
 	with_peer = peer;
+	behind = asked = false;
 	ctl(0, SETVAL, value);
 	if (!peer)
 		return;
@@ -76,19 +78,20 @@ static int sem_look(int least, int most, bool alive)
 	waiting = ctl(0, GETNCNT, 0);
 	undo_pending(set, mine, &others);
 	times = -mine[0] * by;
-	got = with_peer && !waiting;
+	got = asked ? base + given + by * times - value : with_peer && !waiting;
 	step_check(!others && !mine[1] && !mine[2], "undo of others, or of other semaphores, %s", where);
 	if (alive) {
 		step_check(times >= least && times <= most, "performed %d times, %s", times, where);
 		step_check(value == base + given + by * times - got, "value %d, performed %d times, %s", value, times, where);
-		step_check(!with_peer || got == (times > 0), "performed %d times, the peer waits: %d, %s", times, waiting, where);
+		step_check(asked ? got >= 0 && got <= 1 && got <= times : !with_peer || got == (times > 0),
+			   "performed %d times, the peer %d, %d wait, %s", times, got, waiting, where);
 		twice += times > 1 && client->answered;
-	} else {
+	} else if (!asked) {
 		int left = base + given - got;
 
 		step_check(!times && value == (left < 0 ? 0 : left), "value %d of %d, undo %d, %s", value, left, times, where);
 	}
-	step_check(!waiting || (!ctl(0, GETVAL, 0) && (with_peer || alive)), "%d wait, %s", waiting, where);
+	step_check(!waiting || (!ctl(0, GETVAL, 0) && (with_peer || asked || alive)), "%d wait, %s", waiting, where);
 	step_check(!op(1, 1, 0) && !op(1, -1, SEM_UNDO | IPC_NOWAIT) && op(1, -1, IPC_NOWAIT) == -1 && errno == EAGAIN,
 		   "semop: errno %d, %s", errno, where);
 	ctl(1, SETVAL, 0);
@@ -102,17 +105,36 @@ static void sem_result(void)
 
 static void sem_after(void)
 {
-	if (!with_peer)
+	if (!with_peer && !asked)
 		return;
 	if (sem_waits())
-		step_check(!op(0, 1, 0), "a unit for the peer: errno %d", errno);
+		sem_agent();
 	step_check(wait_until(step_peer_idle()), "the peer sleeps on, %s", where);
 	step_check(!step_peer->result, "the peer's semop: errno %ld, %s", step_peer->error, where);
+	if (asked)
+		step_check(ctl(0, GETVAL, 0) == given - 1, "value %d of %d, %s", ctl(0, GETVAL, 0), given - 1, where);
 }
 
 static void sem_at_once(void)
 {
 	sem_prepare(5, -1, false);
+}
+
+/* The first one to have slept is the first one to go on. */
+static void sem_behind(void)
+{
+	sem_prepare(0, -1, false);
+	behind = true;
+}
+
+static void sem_away(void)
+{
+	if (!behind || client->answered || !sem_waits())
+		return;
+	asked = true;
+	step_peer_ask();
+	if (!wait_until(ctl(0, GETNCNT, 0) == 2))
+		bail_out("the peer does not sleep");
 }
 
 static void sem_waking(void)
@@ -131,6 +153,8 @@ static const struct scene sems[] = {
 	{ .name = "semop at once", .prepare = sem_at_once, SEM },
 	{ .name = "semop waking a sleeper", .prepare = sem_waking, SEM },
 	{ .name = "semop sleeping", .prepare = sem_sleeping, .agent = sem_agent, .waits = sem_waits, SEM },
+	{ .name = "semop sleeping before another", .prepare = sem_behind, .agent = sem_agent, .waits = sem_waits,
+	  .away = sem_away, SEM },
 };
 
 /* ---- rings ---- */
@@ -210,8 +234,16 @@ static void play_sems(void)
 	set = ipc_semget(step_ns, IPC_PRIVATE, 3, 0666);
 	succeeds(set, "a set");
 	step_peer_start(sem_peer);
-	for (size_t i = 0; i < sizeof sems / sizeof *sems; i++)
+	for (size_t i = 0; i < 3; i++)
 		play(&sems[i]);
+	step_peer_end();
+	step_peer_uid = 0;
+	step_peer_start(sem_peer);
+	ctl(0, SETVAL, 1);
+	step_peer_ask(); /* its first call, which a daemon has to answer */
+	if (!wait_until(step_peer_idle()))
+		bail_out("the peer does not begin");
+	play(&sems[3]);
 	step_peer_end();
 	ring_another_daemon();
 	ring_stopped_daemon();
