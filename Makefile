@@ -41,7 +41,8 @@ LIBS := $(B)/libipc.a $(B)/libipc.so $(B)/libipc-sysv.so
 STD := $(patsubst t/std/%.c,%,$(wildcard t/std/*.c))
 OURS := $(patsubst t/ours/%.c,%,$(wildcard t/ours/*.c))
 TESTS := $(STD:%=$(B)/t/std/%) $(OURS:%=$(B)/t/ours/%) $(B)/t/embed $(B)/t/host $(B)/t/lib/nosysv $(B)/t/walk/walk
-STEPPED := $(patsubst %,$(B)/t/stepped/%.t,own-step own-step_msg own-step_wait own-step_nest other-step other-step_msg other-step_wait)
+STEPPED := $(patsubst %,$(B)/t/stepped/%.t,own-step own-step_msg own-step_wait own-step_nest own-step_shm \
+	     other-step other-step_msg other-step_wait other-step_shm)
 WRAPPERS := $(STD:%=$(B)/t/native/%.t) $(STD:%=$(B)/t/ipcrun/%.t) $(STD:%=$(B)/t/daemon/%.t)
 MAN := $(wildcard doc/man/*.[1-8])
 

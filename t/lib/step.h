@@ -57,6 +57,7 @@ static ipc_ns *step_ns;
 static char step_dir[64];
 static bool step_daemon;
 static uid_t step_uid, step_peer_uid; /* the victim's, and the peer's, if it is not the owner's */
+static bool step_asks;   /* the victim's calls are requests */
 static bool step_halted; /* the daemon is stopped */
 static unsigned long step_seed;
 
@@ -179,6 +180,7 @@ static void step_open(void)
 	step_daemon = getenv("T_DAEMON");
 	if (step_daemon && !strcmp(getenv("T_DAEMON"), "other"))
 		step_uid = STEP_OTHER;
+	step_asks = step_uid;
 	if (step_uid && geteuid())
 		skip_all("needs several uids: root");
 	step_seed = tap_seed();
@@ -255,7 +257,7 @@ static void step_quiet(void)
 	unsigned long before = 0, times = 0;
 	double end = proc_now() + T_WAIT;
 
-	if (!step_uid || step_halted)
+	if (!step_asks || step_halted)
 		return;
 	while (!step_idle(&times) || times != before) {
 		before = times;
@@ -347,7 +349,7 @@ static bool step_at_futex(void)
 
 static bool step_at_send(void)
 {
-	return step_uid && ptrace(PTRACE_PEEKUSER, step_pid, (void *)offsetof(struct user_regs_struct, rax), NULL) == SYS_sendmsg;
+	return step_asks && ptrace(PTRACE_PEEKUSER, step_pid, (void *)offsetof(struct user_regs_struct, rax), NULL) == SYS_sendmsg;
 }
 
 static void step_agent(void)
@@ -626,7 +628,7 @@ __attribute__((unused)) static long step_every(long otherwise)
 	const char *e = getenv("T_STEP");
 	long n = e ? strtol(e, NULL, 10) : 0;
 
-	return n > 0 ? n : step_uid ? 4 * otherwise : otherwise; /* a request takes longer */
+	return n > 0 ? n : step_asks ? 8 * otherwise : otherwise; /* a request takes longer */
 }
 
 /* ---- another process that sleeps in the object ---- */

@@ -349,7 +349,7 @@ static void play(const struct scene *s)
 	total = count;
 	ok(total > 4 && !step_bad, "%s: %ld stops", s->name, total);
 	for (act = 0; act < ACTS; act++)
-		sweep(s, total, every ? every : total / 6 + 1);
+		sweep(s, total, every ? every : total / 5 + 1);
 }
 
 /* Before anything else: the daemon, and where the client tells what it found. */

@@ -287,7 +287,7 @@ int main(void)
 	step_open();
 	peer_begin();
 	for (size_t i = 0; i < sizeof scenes / sizeof *scenes; i++)
-		step_scene(&scenes[i], step_every(20));
+		step_scene(&scenes[i], step_every(10));
 	step_peer_end();
 	step_all_free();
 	ipc_close(step_ns);
