@@ -349,7 +349,8 @@ static bool step_at_futex(void)
 
 static bool step_at_send(void)
 {
-	return step_asks && ptrace(PTRACE_PEEKUSER, step_pid, (void *)offsetof(struct user_regs_struct, rax), NULL) == SYS_sendmsg;
+	return step_asks &&
+	       ptrace(PTRACE_PEEKUSER, step_pid, (void *)offsetof(struct user_regs_struct, rax), NULL) == SYS_sendmsg;
 }
 
 static void step_agent(void)

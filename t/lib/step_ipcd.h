@@ -6,7 +6,8 @@
  * unit, adjustment, message, attachment, slot and file is accounted for.
  *
  * A request that ipcd had performed and not answered when it was killed may be performed twice (doc/open.md), so a scene
- * is told how often its effect may be there. Everything else is exact. While ipcd is stopped the test itself makes hot calls only.
+ * is told how often its effect may be there. Everything else is exact. While ipcd is stopped the test itself makes hot
+ * calls only.
  */
 #ifndef T_STEP_IPCD_H
 #define T_STEP_IPCD_H

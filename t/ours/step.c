@@ -132,7 +132,8 @@ static void stopped(bool done)
 		sum += step_sh->hresult ? 0 : handler_op;
 		step_check(adjust == -sum, "undo %d for operations that sum up to %d", adjust, sum);
 		step_check(!step_sh->result ||
-			   (step_now->agent && base != 5 && step_act == STEP_SIGNAL && step_sh->error == EINTR), "result %ld, errno %ld, handled %d", step_sh->result, step_sh->error, step_sh->handled);
+			   (step_now->agent && base != 5 && step_act == STEP_SIGNAL && step_sh->error == EINTR),
+			   "result %ld, errno %ld, handled %d", step_sh->result, step_sh->error, step_sh->handled);
 		step_check(!step_sh->handled || !step_sh->hresult || step_sh->herror == EAGAIN, "handler: errno %ld",
 			   step_sh->herror);
 		step_check(step_act != STEP_GO || !step_sh->handled, "no signal was sent");

@@ -147,8 +147,8 @@ static void can_be(void)
 	if (!step_sh->told)
 		can = 1 | 2;
 	else if (step_sh->jumped)
-		can = step_agent_done || step_uid ? 2 | 4 : 2; /* without a unit, the first could not be done; one that is a
-								* request may get it while it is withdrawn */
+		/* without a unit, the first could not be done; one that is a request may get it while it is withdrawn */
+		can = step_agent_done || step_uid ? 2 | 4 : 2;
 	else
 		can = step_sh->result ? 1 : 2;
 	looked = true;
@@ -498,7 +498,8 @@ static const struct sems scenes[] = {
 static void play(const struct sems *s)
 {
 	struct step_scene scene = { .name = s->name, .prepare = prepare, .warm = warm, .call = call, .tell = tell,
-				    .handler = handle, .stopped = stopped, .after = after, .meanwhile = meanwhile, .rush = everything_else };
+				    .handler = handle, .stopped = stopped, .after = after, .meanwhile = meanwhile,
+				    .rush = everything_else };
 
 	now = s;
 	if (s->agent.sem_op) {
