@@ -41,6 +41,8 @@ LIBS := $(B)/libipc.a $(B)/libipc.so $(B)/libipc-sysv.so
 STD := $(patsubst t/std/%.c,%,$(wildcard t/std/*.c))
 OURS := $(patsubst t/ours/%.c,%,$(wildcard t/ours/*.c))
 TESTS := $(STD:%=$(B)/t/std/%) $(OURS:%=$(B)/t/ours/%) $(B)/t/embed $(B)/t/host $(B)/t/lib/nosysv $(B)/t/walk/walk
+STEPPED := $(patsubst %,$(B)/t/stepped/%.t,own-step own-step_msg own-step_wait own-step_nest own-step_shm \
+	     other-step other-step_msg other-step_wait other-step_shm)
 WRAPPERS := $(STD:%=$(B)/t/native/%.t) $(STD:%=$(B)/t/ipcrun/%.t) $(STD:%=$(B)/t/daemon/%.t)
 MAN := $(wildcard doc/man/*.[1-8])
 
@@ -119,13 +121,22 @@ $(B)/t/daemon-user/%.t: Makefile
 	@mkdir -p $(@D)
 	@printf '#!/bin/sh\nT_DAEMON_UID=65534 exec t/lib/daemon $(B)/t/std/$*\n' > $@ && chmod +x $@
 
+# The single-stepped calls once more, as those of a daemon's clients: of an object's owner, and of another uid.
+$(B)/t/stepped/own-%.t: Makefile
+	@mkdir -p $(@D)
+	@printf '#!/bin/sh\nT_DAEMON=own exec $(B)/t/ours/$*\n' > $@ && chmod +x $@
+
+$(B)/t/stepped/other-%.t: Makefile
+	@mkdir -p $(@D)
+	@printf '#!/bin/sh\nT_DAEMON=other exec $(B)/t/ours/$*\n' > $@ && chmod +x $@
+
 $(B)/t/%.t: Makefile
 	@mkdir -p $(@D)
 	@printf '#!/bin/sh\nexec $(B)/t/$*\n' > $@ && chmod +x $@
 
 TEST_ENV = IPCRUN=$(B)/ipcrun IPCCTL=$(abspath $(B)/ipcctl) IPCD=$(abspath $(B)/ipcd) NOSYSV=$(B)/t/lib/nosysv \
 	   WALK=$(B)/t/walk/walk CC='$(CC)' PATH="$(abspath $(B)):$$PATH"
-OWN_T := $(OURS:%=$(B)/t/ours/%.t) $(B)/t/embed.t $(B)/t/host.t $(wildcard t/ours/*.sh)
+OWN_T := $(OURS:%=$(B)/t/ours/%.t) $(STEPPED) $(B)/t/embed.t $(B)/t/host.t $(wildcard t/ours/*.sh)
 PROVE = $(TEST_ENV) prove --exec '' -j$(JOBS)
 
 $(B)/walk-%.t: Makefile

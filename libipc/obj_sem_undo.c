@@ -62,6 +62,11 @@ static bool undo_step(struct ipc_ns *ns, int me, struct obj *o, uint32_t tag)
 			break;
 	if (row >= rows || area_value(a, S_FLAGS) & S_REMOVED)
 		return !txn_valid(&t);
+	if (area_value(a, S_FLAGS) & S_MORE) { /* who could go on when it died does so first */
+		txn_valid(&t);
+		sem_step(ns, me, o);
+		return true;
+	}
 	for (i = 0; i < a->count && t.count + 8 < DESC_INLINE; i++) {
 		uint32_t adj = area_value(a, undo_cell(a, row, i + 1)), v = value_of(a, i);
 		int by = i ? EPOCH(adj) == EPOCH(v) ? ADJ(adj) : 0 : first_adj(a, (int32_t)row, txn_hot(&t));

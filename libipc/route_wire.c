@@ -205,7 +205,7 @@ static int transmit(const struct link *l, struct wire_request *r, const struct w
 		m.msg_iovlen = 1;
 		r->flags |= WIRE_MEMORY;
 	}
-	n = raw_call(SYS_sendmsg, l->fd, (long)&m, MSG_NOSIGNAL, 0, 0, 0);
+	n = raw_call(SYS_sendmsg, l->fd, (long)&m, MSG_NOSIGNAL | (r->op == WIRE_RING ? MSG_DONTWAIT : 0), 0, 0, 0);
 	if (memory >= 0)
 		close(memory);
 	return n < 0 ? (int)n : 0;
@@ -770,22 +770,28 @@ long wire_request(struct ipc_ns *ns, struct wire_call *c)
 }
 
 /* What needs no answer; if it is lost, the daemon finds out by itself. */
-static void tell(struct ipc_ns *ns, uint16_t op, int64_t a, int64_t b)
+static int tell(const struct link *l, uint16_t op, int64_t a, int64_t b)
 {
 	struct wire_request r = { .magic = WIRE_MAGIC, .version = WIRE_VERSION, .op = op, .arg = { a, b } };
 	struct wire_call c = { .op = op };
-	struct link *l = own_link(ns);
 
-	if (l && ours(l))
-		transmit(l, &r, &c);
+	return l && ours(l) ? transmit(l, &r, &c) : -EPIPE;
 }
 
+/*
+ * A process that makes hot calls only does not come back to a daemon that was started again: it rings at the door. One
+ * that is stopped and has not read what came before is not waited for.
+ */
 static void ring(struct ipc_ns *ns, uint32_t who)
 {
+	struct link door;
 	struct cold c;
 
 	ns_quiet(&c);
-	tell(ns, WIRE_RING, who, 0);
+	if (tell(own_link(ns), WIRE_RING, who, 0) == -EPIPE && !dial(ns->wire, &door)) {
+		tell(&door, WIRE_RING, who, 0);
+		hang_up(&door);
+	}
 	ns_loud(&c);
 }
 
@@ -836,7 +842,7 @@ void wire_thread_leaves(struct ipc_ns *ns, uint32_t link)
 {
 	struct link *l = &ns->wire->links[link];
 
-	tell(ns, WIRE_BYE, 0, 0);
+	tell(l, WIRE_BYE, 0, 0);
 	hang_up(l);
 	atomic_store(&l->used, 0);
 	if (link < atomic_load(&ns->wire->links_free))
@@ -905,7 +911,7 @@ void wire_fork_parent(struct ipc_ns *ns)
 
 void wire_fork_named(struct ipc_ns *ns, uint32_t tag, pid_t child)
 {
-	tell(ns, WIRE_NAMED, tag, child);
+	tell(own_link(ns), WIRE_NAMED, tag, child);
 }
 
 /* No connection is the child's. */

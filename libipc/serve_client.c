@@ -327,7 +327,8 @@ static struct client *client_get(struct ipc_server *s, uint32_t tag)
 
 /*
  * The who numbers of a process that has gone are given to others. Whoever reaps has made its slot DYING; a request first
- * says that it runs, and then looks for that: so one of the two sees the other.
+ * says that it runs, and then looks for that: so one of the two sees the other. What a process has asked is not done any
+ * more when it is dead: its parent may know that by now.
  */
 bool client_begins(struct client *c)
 {
@@ -335,7 +336,8 @@ bool client_begins(struct client *c)
 
 	atomic_fetch_add(&c->running, 1);
 	word = atomic_load(&c->view->slots->row[SLOT_OF(c->tag)].word);
-	return WORD_STATE(word) == SLOT_LIVE && TAG(SLOT_OF(c->tag), WORD_GEN(word)) == c->tag;
+	return WORD_STATE(word) == SLOT_LIVE && TAG(SLOT_OF(c->tag), WORD_GEN(word)) == c->tag &&
+	       slot_there(c->view, c->tag);
 }
 
 void client_ends(struct ipc_server *s, struct client *c)

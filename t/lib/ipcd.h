@@ -86,12 +86,11 @@ static void ipcd_hangs(int sig)
 	_exit(254);
 }
 
-/* The directory, and a namespace's handle of it; seconds: when the test is taken to hang. */
-__attribute__((unused)) static ipc_ns *ipcd_open(const char *self, unsigned seconds)
+/* Which program, and a directory for it. */
+__attribute__((unused)) static void ipcd_place(const char *self)
 {
 	const char *program = getenv("IPCD");
 	char *slash;
-	ipc_ns *ns;
 
 	if (program) {
 		snprintf(ipcd_program, sizeof ipcd_program, "%s", program);
@@ -109,6 +108,14 @@ __attribute__((unused)) static ipc_ns *ipcd_open(const char *self, unsigned seco
 	snprintf(ipcd_socket, sizeof ipcd_socket, "%s/socket", ipcd_dir);
 	ipcd_owner = getpid();
 	atexit(ipcd_clean);
+}
+
+/* The directory, and a namespace's handle of it; seconds: when the test is taken to hang. */
+__attribute__((unused)) static ipc_ns *ipcd_open(const char *self, unsigned seconds)
+{
+	ipc_ns *ns;
+
+	ipcd_place(self);
 	signal(SIGALRM, ipcd_hangs);
 	alarm(seconds);
 	ipcd_start();

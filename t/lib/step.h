@@ -10,6 +10,8 @@
  *  - The way to the k-th instruction is run to the last one before it that is met for the first time, then stepped.
  *  - A system call is one step. One that blocks (futex) is told by its address; then the scene's agent acts.
  *  - The spinning before a sleep is run through at full speed, not stepped (a breakpoint behind its loop).
+ *  - $T_DAEMON=own: all processes are clients of an ipcd of the test's own, the victim of the owner's uid. other: it is
+ *    of another uid, so that its calls are requests; what the daemon has begun is done before anybody looks.
  *  - A watchdog, forked before anything else, ends the test with the name of the round when nothing goes on for 30 s.
  */
 #ifndef T_STEP_H
@@ -25,13 +27,16 @@
 #include <sys/user.h>
 
 #include "libipc.h"
+#include "route_call.h"
 #include "slot.h"
 #include "directory.h"
+#include "ipcd.h"
 #include "proc.h"
 #include "tap.h"
 
 #define STEP_MAX 60000
 #define STEP_FEW 16
+#define STEP_OTHER 42000
 
 enum step_act { STEP_KILL, STEP_STOP, STEP_PASS, STEP_SIGNAL, STEP_GO, STEP_ACTS };
 
@@ -50,6 +55,10 @@ struct step_shared {
 static struct step_shared *step_sh;
 static ipc_ns *step_ns;
 static char step_dir[64];
+static bool step_daemon;
+static uid_t step_uid, step_peer_uid; /* the victim's, and the peer's, if it is not the owner's */
+static bool step_asks;   /* the victim's calls are requests */
+static bool step_halted; /* the daemon is stopped */
 static unsigned long step_seed;
 
 struct step_scene {
@@ -66,6 +75,7 @@ struct step_scene {
 	void (*ready)(void);       /* when the victim has warmed up; or NULL */
 	bool interrupts;           /* it is about interruption only */
 	void (*meanwhile)(void);   /* others operate while it is stopped, and leave all as it was; NULL: not done */
+	void (*rush)(void);        /* the same, even while a daemon performs the victim's call; or NULL */
 };
 
 struct step_trace {
@@ -73,6 +83,7 @@ struct step_trace {
 	unsigned long rip[STEP_MAX];
 	bool first[STEP_MAX];            /* not met before */
 	unsigned long futex;             /* address of the blocking system call */
+	unsigned long send;              /* of the one that sends a request */
 	int futex_at;                    /* its step */
 	int skip_from, skip_to;          /* steps of the spinning */
 };
@@ -117,31 +128,160 @@ static void step_watchdog(void)
 		kill(parent, SIGKILL);
 	}
 	directory_remove(step_dir);
+	if (step_daemon) {
+		directory_remove(ipcd_ns);
+		directory_remove(ipcd_dir);
+	}
 	_exit(0);
+}
+
+/* The slots and who numbers of all processes but the daemon. */
+static void step_in_use(unsigned *slots, unsigned *whos)
+{
+	struct slots *s = step_ns->slots;
+
+	*slots = *whos = 0;
+	for (uint32_t i = 1; i < slots_high(step_ns); i++)
+		*slots += (!step_ns->wire || s->row[i].uid) && WORD_STATE(atomic_load(&s->row[i].word)) != SLOT_FREE;
+	for (uint32_t i = 1; i < whos_high(step_ns); i++) {
+		uint32_t tag = (uint32_t)atomic_load(&s->who[i]);
+
+		*whos += tag && (!step_ns->wire || s->row[SLOT_OF(tag)].uid);
+	}
+}
+
+static void step_settle(void)
+{
+	if (step_halted) /* it will */
+		return;
+	if (step_ns->wire)
+		wire_settle(step_ns);
+	else
+		slots_sweep(step_ns, ns_enter(step_ns));
+}
+
+static ipc_ns *step_namespace(void)
+{
+	if (!step_daemon)
+		return ipc_open(step_dir, IPC_OPEN_CREATE);
+	ipcd_start();
+	return ipc_open(ipcd_socket, IPC_OPEN_SOCKET);
 }
 
 static void step_open(void)
 {
 	cpu_set_t set;
+	int cpu = sched_getcpu();
 
 	if (!getenv("LD_BIND_NOW")) { /* no looking up of symbols inside the calls */
 		setenv("LD_BIND_NOW", "1", 1);
 		execv("/proc/self/exe", (char *[]){ (char *)"step", NULL });
 	}
+	step_daemon = getenv("T_DAEMON");
+	if (step_daemon && !strcmp(getenv("T_DAEMON"), "other"))
+		step_uid = STEP_OTHER;
+	step_asks = step_uid;
+	if (step_uid && geteuid())
+		skip_all("needs several uids: root");
 	step_seed = tap_seed();
 	srandom((unsigned)step_seed);
+	step_peer_uid = step_uid && step_seed % 2 ? STEP_OTHER + 1 : 0;
 	strcpy(step_dir, "/dev/shm/t-step-XXXXXX");
 	if (!mkdtemp(step_dir))
 		bail_out("mkdtemp");
+	if (step_daemon)
+		ipcd_place("/proc/self/exe");
 	step_watchdog();
+	step_ns = step_namespace();
 	CPU_ZERO(&set); /* tracer and victim on one processor: a step is a switch, not an interrupt */
-	CPU_SET(sched_getcpu(), &set);
+	CPU_SET(cpu, &set);
 	sched_setaffinity(0, sizeof set, &set);
-	step_ns = ipc_open(step_dir, IPC_OPEN_CREATE);
 	if (!step_ns) {
 		directory_remove(step_dir);
 		bail_out(ipc_open_error());
 	}
+}
+
+/* ---- the daemon ---- */
+
+/* Does the thread wait for something to do, or for another one? The number of times that it has done so. */
+static bool step_idle_thread(const char *tid, unsigned long *times)
+{
+	char path[60], line[200];
+	unsigned long n;
+	bool sleeps = false;
+	int call = -1;
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/%d/task/%.12s/status", (int)ipcd_pid, tid);
+	f = fopen(path, "r");
+	while (f && fgets(line, sizeof line, f)) {
+		sleeps |= !strncmp(line, "State:\tS", 8);
+		if (sscanf(line, "voluntary_ctxt_switches: %lu", &n) == 1 ||
+		    sscanf(line, "nonvoluntary_ctxt_switches: %lu", &n) == 1)
+			*times += n;
+	}
+	if (f)
+		fclose(f);
+	snprintf(path, sizeof path, "/proc/%d/task/%.12s/syscall", (int)ipcd_pid, tid);
+	f = sleeps ? fopen(path, "r") : NULL;
+	if (f) {
+		sleeps = fscanf(f, "%d", &call) == 1 && 
+			 (call == SYS_epoll_wait || call == SYS_futex || call == SYS_rt_sigtimedwait);
+		fclose(f);
+	}
+	return sleeps;
+}
+
+static bool step_idle(unsigned long *times)
+{
+	char path[40];
+	struct dirent *e;
+	bool idle;
+	DIR *d;
+
+	snprintf(path, sizeof path, "/proc/%d/task", (int)ipcd_pid);
+	d = opendir(path);
+	idle = d;
+	*times = 0;
+	while (idle && (e = readdir(d)))
+		idle = *e->d_name == '.' || step_idle_thread(e->d_name, times);
+	if (d)
+		closedir(d);
+	return idle;
+}
+
+/* Until no thread of the daemon has anything to do: all sleep, and none has run since the last one was seen to. */
+static void step_quiet(void)
+{
+	unsigned long before = 0, times = 0;
+	double end = proc_now() + T_WAIT;
+
+	if (!step_asks || step_halted)
+		return;
+	while (!step_idle(&times) || times != before) {
+		before = times;
+		if (proc_now() > end)
+			bail_out("ipcd does not come to rest");
+		sched_yield();
+	}
+}
+
+/* As if it were slow: what is asked of it waits, hot calls go on. */
+__attribute__((unused)) static void step_halt(void)
+{
+	kill(ipcd_pid, SIGSTOP);
+	if (!wait_until(proc_state(ipcd_pid, ipcd_pid) == 'T'))
+		bail_out("ipcd does not stop");
+	step_halted = true;
+}
+
+__attribute__((unused)) static void step_unhalt(void)
+{
+	kill(ipcd_pid, SIGCONT);
+	if (!wait_until(proc_state(ipcd_pid, ipcd_pid) != 'T'))
+		bail_out("ipcd does not go on");
+	step_halted = false;
 }
 
 /* ---- the victim ---- */
@@ -159,6 +299,10 @@ __attribute__((noinline)) static void step_victim(void)
 	struct sigaction sa = { .sa_handler = step_on_signal };
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (step_uid) {
+		ipcd_other_uid(step_uid);
+		prctl(PR_SET_DUMPABLE, 1); /* else its memory is closed to who traces it */
+	}
 	sigaction(SIGUSR1, &sa, NULL);
 	step_now->warm();
 	ptrace(PTRACE_TRACEME, 0, NULL, NULL);
@@ -200,14 +344,22 @@ static bool step_at_futex(void)
 	struct user_regs_struct r;
 
 	ptrace(PTRACE_GETREGS, step_pid, NULL, &r);
-	return r.rax == SYS_futex && (r.rsi & 0x7f) == 0;
+	return (r.rax == SYS_futex && (r.rsi & 0x7f) == 0) || r.rax == SYS_ppoll;
+}
+
+static bool step_at_send(void)
+{
+	return step_asks &&
+	       ptrace(PTRACE_PEEKUSER, step_pid, (void *)offsetof(struct user_regs_struct, rax), NULL) == SYS_sendmsg;
 }
 
 static void step_agent(void)
 {
 	if (!step_agent_done && step_now->agent) {
 		step_agent_done = true;
+		step_quiet();
 		step_now->agent();
+		step_quiet();
 	}
 }
 
@@ -277,8 +429,12 @@ static void step_record(struct step_trace *t)
 			t->futex = t->rip[i];
 			t->futex_at = i;
 		}
+		if ((code & 0xffff) == 0x050f && step_at_send())
+			t->send = t->rip[i];
 		if (step_once(t->futex && t->futex == t->rip[i]))
 			break;
+		if (t->send && t->send == t->rip[i]) /* its reply is there, or will not come without the agent */
+			step_quiet();
 	}
 	t->count = i;
 	for (i = 0; i < t->count; i++) {
@@ -324,7 +480,7 @@ static long step_run(const struct step_trace *t, long k)
 /* Go k steps, or to the end of the call. */
 static void step_go(const struct step_trace *t, long k)
 {
-	bool look = t->futex || t->skip_to;
+	bool look = t->futex || t->skip_to || t->send;
 	long begin = step_run(t, k);
 
 	for (long i = begin; i >= 0 && i < k && !step_sh->done; i++) {
@@ -340,6 +496,8 @@ static void step_go(const struct step_trace *t, long k)
 		}
 		if (step_once(look && rip == t->futex && step_at_futex()))
 			return;
+		if (t->send && rip == t->send)
+			step_quiet();
 	}
 }
 
@@ -355,7 +513,7 @@ static void step_finish(int sig)
 	for (;;) {
 		pid_t r = waitpid(step_pid, &st, WNOHANG);
 
-		if (r == step_pid && WIFSTOPPED(st) && sig && WSTOPSIG(st) == sig) { /* the library held it, and sends it again */
+		if (r == step_pid && WIFSTOPPED(st) && sig && WSTOPSIG(st) == sig) { /* it was blocked, or held and sent again */
 			ptrace(PTRACE_CONT, step_pid, NULL, (void *)(long)sig);
 			continue;
 		}
@@ -378,6 +536,9 @@ static void step_end(bool zombie)
 		bail_out("waitid");
 	if (!zombie)
 		waitpid(step_pid, NULL, 0);
+	if (step_now->rush)
+		step_now->rush();
+	step_quiet();
 	step_now->after();
 	if (zombie)
 		waitpid(step_pid, NULL, 0);
@@ -390,6 +551,9 @@ static void step_round(const struct step_trace *t, long k)
 	step_now->prepare();
 	step_fork();
 	step_go(t, k);
+	if (step_now->rush)
+		step_now->rush();
+	step_quiet();
 	if (step_early)
 		step_agent();
 	if (step_act == STEP_PASS)
@@ -465,7 +629,7 @@ __attribute__((unused)) static long step_every(long otherwise)
 	const char *e = getenv("T_STEP");
 	long n = e ? strtol(e, NULL, 10) : 0;
 
-	return n > 0 ? n : otherwise;
+	return n > 0 ? n : step_asks ? 8 * otherwise : otherwise; /* a request takes longer */
 }
 
 /* ---- another process that sleeps in the object ---- */
@@ -488,12 +652,14 @@ __attribute__((unused)) static void step_peer_start(void (*fn)(void))
 	char c;
 
 	step_peer = mmap(NULL, sizeof *step_peer, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (step_peer == MAP_FAILED || pipe(p))
+	if (step_peer == MAP_FAILED || pipe2(p, O_CLOEXEC))
 		bail_out("no peer");
 	fflush(stdout);
 	step_peer_pid = fork();
 	if (!step_peer_pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (step_peer_uid)
+			ipcd_other_uid(step_peer_uid);
 		close(p[1]);
 		while (read(p[0], &c, 1) == 1) {
 			fn();
@@ -526,15 +692,11 @@ __attribute__((unused)) static void step_peer_end(void)
 /* What the dead had in the namespace's tables has come back. */
 __attribute__((unused)) static void step_all_free(void)
 {
-	struct slots *s = step_ns->slots;
-	unsigned live = 0, whos = 0;
+	unsigned slots, whos;
 
-	slots_sweep(step_ns, ns_enter(step_ns));
-	for (uint32_t i = 1; i < atomic_load(&s->high); i++)
-		live += WORD_STATE(atomic_load(&s->row[i].word)) != SLOT_FREE;
-	for (uint32_t i = 1; i < atomic_load(&s->who_high); i++)
-		whos += atomic_load(&s->who[i]) != 0;
-	is(live, 1, "every slot but this process's is free");
+	step_settle();
+	wait_until((step_in_use(&slots, &whos), slots == 1 && whos == 1)); /* a daemon is told of each death */
+	is(slots, 1, "every slot but this process's is free");
 	is(whos, 1, "every who number but this thread's is free");
 }
 

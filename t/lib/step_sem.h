@@ -48,7 +48,7 @@ static void undo_pending(int set, int *mine, int *others)
 }
 
 /* A waker that died before its wake-up delays the sleeper by up to a second: mostly, spare us that second. */
-static void hurry(int set)
+__attribute__((unused)) static void hurry(int set)
 {
 	struct obj *o;
 	int me = ns_enter(step_ns);

@@ -289,7 +289,7 @@ static void audit(void)
 
 static void stopped(bool done)
 {
-	bool may_fail = step_now->agent && step_act == STEP_SIGNAL;
+	bool may_fail = step_now->agent && step_now->agent != step_unhalt && step_act == STEP_SIGNAL;
 
 	if (done) {
 		step_check(step_sh->result >= 0 || (may_fail && step_sh->error == EINTR), "result %ld, errno %ld",
@@ -340,7 +340,7 @@ static void after(void)
 	int lost = 0;
 
 	if (random() % 2) /* what it has left is settled first, or what it has sent is received */
-		slots_sweep(step_ns, ns_enter(step_ns));
+		step_settle();
 	see_all();
 	if (with_peer)
 		peer_after();
@@ -464,6 +464,33 @@ static void only_message(void)
 	send_one(4);
 }
 
+/* The daemon is stopped before the call, and goes on when the victim waits for it, or at its place. */
+static void prepare_slow(bool receive)
+{
+	if (step_halted) { /* it finds what the last victim has asked before it died, and leaves it */
+		step_unhalt();
+		step_quiet();
+		step_check(!drain(), "a message has come from the dead");
+		audit();
+	}
+	prepare(receive, 2, false, false);
+}
+
+static void send_to_slow(void)
+{
+	prepare_slow(false);
+}
+
+static void receive_from_slow(void)
+{
+	prepare_slow(true);
+}
+
+static bool halted(void)
+{
+	return step_halted;
+}
+
 static void agent(void)
 {
 	if (receives)
@@ -499,16 +526,23 @@ static const struct step_scene scenes[] = {
 	{ .name = "msgsnd to an empty queue", .prepare = send_first, .ready = used_by_others, SIDES },
 	{ .name = "msgrcv, the shortest way", .prepare = receive_shortest_way, .ready = only_message, SIDES },
 	{ .name = "msgrcv of the only message", .prepare = receive_only, .ready = only_message, SIDES },
+	{ .name = "msgsnd of a daemon that is slow", .prepare = send_to_slow, .ready = step_halt, .agent = step_unhalt,
+	  .waits = halted, SIDES },
+	{ .name = "msgrcv of a daemon that is slow", .prepare = receive_from_slow, .ready = step_halt, .agent = step_unhalt,
+	  .waits = halted, SIDES },
 };
 
 int main(void)
 {
 	step_open();
-	queue = ipc_msgget(step_ns, IPC_PRIVATE, 0600);
+	queue = ipc_msgget(step_ns, IPC_PRIVATE, 0666);
 	succeeds(queue, "a queue");
 	step_peer_start(peer);
-	for (size_t i = 0; i < sizeof scenes / sizeof *scenes; i++)
+	for (size_t i = 0; i < sizeof scenes / sizeof *scenes - 2 * !step_uid; i++)
 		step_scene(&scenes[i], step_every(10));
+	if (step_halted)
+		prepare_slow(false);
+	drain();
 	step_peer_end();
 	step_all_free();
 	ok(orphans < 20, "nodes of interrupted calls come back (%u left)", orphans);

@@ -156,7 +156,7 @@ static void finish(int sig)
 		diag("ends with %#x", st);
 	kill(step_pid, SIGKILL);
 	waitpid(step_pid, NULL, 0);
-	slots_sweep(step_ns, ns_enter(step_ns));
+	step_settle();
 }
 
 /* It has marked the node as being filled, and not yet that the mark is its own: a first handler sends and receives. */

@@ -147,7 +147,8 @@ static void can_be(void)
 	if (!step_sh->told)
 		can = 1 | 2;
 	else if (step_sh->jumped)
-		can = step_agent_done ? 2 | 4 : 2; /* without a unit, the first could not be done */
+		/* without a unit, the first could not be done; one that is a request may get it while it is withdrawn */
+		can = step_agent_done || step_uid ? 2 | 4 : 2;
 	else
 		can = step_sh->result ? 1 : 2;
 	looked = true;
@@ -398,6 +399,8 @@ static void after(void)
 	if (!looked)
 		can_be();
 	dead = true;
+	if (random() % 2) /* its undo is applied first, or what it has set off is done */
+		step_settle();
 	see();
 	everything_else();
 	if (now->peer.n)
@@ -495,7 +498,8 @@ static const struct sems scenes[] = {
 static void play(const struct sems *s)
 {
 	struct step_scene scene = { .name = s->name, .prepare = prepare, .warm = warm, .call = call, .tell = tell,
-				    .handler = handle, .stopped = stopped, .after = after, .meanwhile = meanwhile };
+				    .handler = handle, .stopped = stopped, .after = after, .meanwhile = meanwhile,
+				    .rush = everything_else };
 
 	now = s;
 	if (s->agent.sem_op) {
@@ -505,7 +509,7 @@ static void play(const struct sems *s)
 	if (s->holder && !s->agent.sem_op)
 		scene.ready = kill_holder;
 	scene.interrupts = s->jumps;
-	set = ipc_semget(step_ns, IPC_PRIVATE, s->nsems, 0600);
+	set = ipc_semget(step_ns, IPC_PRIVATE, s->nsems, 0666);
 	succeeds(set, "a set");
 	if (s->peer.n)
 		step_peer_start(peer);
