@@ -25,6 +25,7 @@
 set -u
 export LC_ALL=C
 unset IPCD_NAMESPACE IPCD_SOCKET IPCD_LOG IPCD_TIMEOUT FAKEROOTKEY DISPLAY XAUTHORITY
+export IPCRUN_EMBEDDED=1	# where no namespace is named, root's too
 script=$(realpath "$0")
 # shellcheck disable=SC2034 # tests use it
 here=$(dirname "$script")

@@ -108,7 +108,7 @@ is "... ids after -m" "$(completed ipcctl -n "$name" rm -m '')" "$(ids shm)"
 like "... keys after -Q" "$(completed ipcctl -n "$name" rm -Q '')" '^0x[0-9a-f]{8} $'
 is "... limits" "$(completed ipcctl limits shmm)" "shmmax= shmmni= "
 is "... and nothing where a namespace is not there" "$(completed ipcctl -n no-such-$$ rm -m '')" " "
-is "bash: ipcrun's options" "$(completed ipcrun -)" "-- --daemon --help --version -d -n "
+is "bash: ipcrun's options" "$(completed ipcrun -)" "-- --daemon --embedded --help --version -d -n "
 is "... the programs" "$(completed ipcrun ipcct)" "ipcctl "
 is "... after an option with a value too" "$(completed ipcrun -n x ipcct)" "ipcctl "
 is "... and after --" "$(completed ipcrun -- ipcct)" "ipcctl "
