@@ -34,6 +34,8 @@
 #define PAUSE_LEAST 50 /* milliseconds before it is, else; twice as many each time */
 #define PAUSE_MOST 5000
 #define END_MS 5000
+#define DESCRIPTORS 524288 /* some for each process that takes part */
+#define STACK (8u << 20)
 
 bool keep_find_ipcd(char *out, size_t size)
 {
@@ -85,20 +87,29 @@ static void forget_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* What the caller lets the program have is not meant for ipcd. */
+/* What the caller lets the program have is not meant for ipcd. Who is not privileged has as much as may be. */
 static void forget_limits(void)
 {
-	static const int limits[] = { RLIMIT_AS, RLIMIT_CPU, RLIMIT_DATA, RLIMIT_FSIZE, RLIMIT_NPROC, RLIMIT_STACK };
-	struct rlimit l;
+	static const struct { int limit; rlim_t soft, hard; } wanted[] = {
+		{ RLIMIT_AS, RLIM_INFINITY, RLIM_INFINITY },    { RLIMIT_CPU, RLIM_INFINITY, RLIM_INFINITY },
+		{ RLIMIT_DATA, RLIM_INFINITY, RLIM_INFINITY },  { RLIMIT_FSIZE, RLIM_INFINITY, RLIM_INFINITY },
+		{ RLIMIT_NPROC, RLIM_INFINITY, RLIM_INFINITY }, { RLIMIT_STACK, STACK, RLIM_INFINITY },
+		{ RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS },
+	};
 
-	for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
-		l = (struct rlimit){ RLIM_INFINITY, RLIM_INFINITY };
-		if (limits[i] == RLIMIT_STACK)
-			l.rlim_cur = 8 << 20;
-		if (setrlimit(limits[i], &l) && !getrlimit(limits[i], &l)) { /* not privileged: as much as may be */
-			l.rlim_cur = limits[i] == RLIMIT_STACK ? l.rlim_cur : l.rlim_max;
-			setrlimit(limits[i], &l);
-		}
+	for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+		struct rlimit have, l = { wanted[i].soft, wanted[i].hard };
+
+		if (getrlimit(wanted[i].limit, &have))
+			continue;
+		if (l.rlim_max < have.rlim_max)
+			l.rlim_max = have.rlim_max;
+		if (!setrlimit(wanted[i].limit, &l))
+			continue;
+		l.rlim_max = have.rlim_max;
+		if (l.rlim_cur > l.rlim_max)
+			l.rlim_cur = l.rlim_max;
+		setrlimit(wanted[i].limit, &l);
 	}
 }
 
@@ -235,6 +246,7 @@ int keep(const char *dir, const char *ipcd)
 	snprintf(socket, sizeof socket, "%s/socket", at);
 	prctl(PR_SET_NAME, "ipcrun-keep");
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	signal(SIGPIPE, SIG_IGN); /* who waits for us may have been killed */
 	fcntl(LOCK_FD, F_SETFD, FD_CLOEXEC);
 	openlog("ipcrun", LOG_PID, LOG_DAEMON);
 	for (;;) {

@@ -61,9 +61,11 @@ void unused_await(const char *dir)
 	if (!users_socket_dir(dir, at, sizeof at))
 		return;
 	snprintf(path, sizeof path, "%s/users", at);
-	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0)
-		return;
+	while ((fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW)) < 0) {
+		if (errno == ENOENT)
+			return;
+		sleep(1); /* descriptors are short */
+	}
 	for (;;) {
 		await_unlocked(fd);
 		users_find(dir, true, &u);

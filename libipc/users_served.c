@@ -69,7 +69,9 @@ int users_remove_socket_dir(const char *dir)
 		return 0;
 	snprintf(path, sizeof path, "%s/users", at);
 	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	if (fd >= 0 && fcntl(fd, F_OFD_SETLK, &l))
+	if (fd < 0 && errno != ENOENT)
+		e = ns_fail(-errno, "cannot open %s: %s", path, strerror(errno));
+	else if (fd >= 0 && fcntl(fd, F_OFD_SETLK, &l))
 		e = -EBUSY;
 	if (!e) {
 		unlink(path); /* who has it open and waits for the lock sees that it has no name any more */

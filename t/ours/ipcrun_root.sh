@@ -129,6 +129,12 @@ all_gone "nothing is left when the program was killed, and has left objects" "$d
 dir=$("$IPCRUN" perl -e 'print "$ENV{IPCD_NAMESPACE}\n"' <&- 2>&-)
 all_gone "... nor with standard descriptors closed" "${dir:-none}"
 
+dir=$("$IPCRUN" sh -c 'echo mine >"$IPCD_NAMESPACE/notes.txt"; echo "$IPCD_NAMESPACE"')
+mine+=("$dir")
+soon test ! -e "$(socket_dir "$dir")"
+is "nothing that is not ours is removed with it, and that alone stays" "$(ls "$dir")" notes.txt
+check "... with no process" soon not pgrep -f -- "$dir"
+
 dir=$("$IPCRUN" --embedded sh -c 'echo "$IPCD_NAMESPACE ${IPCD_SOCKET-none}"')
 like "--embedded: no ipcd" "$dir" ' none$'
 like "IPCRUN_EMBEDDED=1 says the same" "$(IPCRUN_EMBEDDED=1 "$IPCRUN" sh -c 'echo "${IPCD_SOCKET-none}"')" '^none$'
@@ -298,6 +304,25 @@ report $? "... an ipcd that is killed then is started again"
 kill -9 "$pid"
 all_gone "... and everything goes when it has ended, without another ipcrun" "$dir"
 
+killed=()
+for i in 1 2 3 4 5 6 7 8; do	# at some moment of its start, or a little after it
+	"$IPCRUN" sleep 0.05 &
+	killed+=($!)
+	sleep "0.00$i"
+	kill -9 $!
+	wait $!
+done 2>/dev/null
+nothing_of_killed() {	# once the next ipcrun has been there
+	local one
+
+	"$IPCRUN" true
+	for one in "${killed[@]}"; do
+		! ls -d "$base/private-$one-"* "/run/ipcrun-$one-"* 2>/dev/null || return 1
+		! pgrep -f "$base/private-$one-" || return 1
+	done
+}
+check "ipcrun killed at any moment of its start: nothing stays" soon nothing_of_killed
+
 program lonely perl -e "$made"
 soon has_said lonely made
 keeper=$(keeper_of "$dir")
@@ -363,7 +388,10 @@ fails "an IPCRUN_EMBEDDED that makes no sense" "IPCRUN_EMBEDDED=yes" env IPCRUN_
 fails "--embedded and --daemon" "exclude" "$IPCRUN" --embedded --daemon=/x true
 one_line "ipcd --private is for ipcrun's namespaces" 1 "--private: $tmp/ns " \
 	"$bin/ipcd" --foreground --private --namespace-dir "$tmp/ns" --socket "$tmp/so"
-is "what limits the program does not limit its ipcd" \
-	"$( (ulimit -n 40; ulimit -v 4000000; "$IPCRUN" sh -c 'ulimit -n; ipcmk -M 100000 >/dev/null && echo made') 2>&1 | xargs)" "40 made"
+is "what limits the program does not limit its ipcd" "$( (ulimit -S -n 40 -f 100 -v 6000000; "$IPCRUN" perl -e '
+	my $q = msgget(0x5, 01600); my $b;
+	for (1 .. 60) { next if fork; msgsnd($q, pack("l!", 1), 0); msgrcv($q, $b, 0, 2, 0) && msgsnd($q, pack("l!", 3), 0); exit }
+	msgrcv($q, $b, 0, 1, 0) or die "$!" for 1 .. 60; msgsnd($q, pack("l!", 2), 0) for 1 .. 60;
+	msgrcv($q, $b, 0, 3, 0) or die "$!" for 1 .. 60; print "all"') 2>&1)" all
 
 done_testing
