@@ -245,8 +245,7 @@ static void served_end(void)
 	if (!users_none(&u))
 		return;
 	keep_await_end(keeper);
-	if (!access(directory, F_OK)) /* the keeper, and the ipcd, may have been killed */
-		users_remove(directory);
+	users_remove(directory); /* the keeper, and the ipcd, may have been killed */
 }
 
 /* Those that the program left by unshare(CLONE_NEWIPC), and what others left that were killed. */

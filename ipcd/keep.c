@@ -212,9 +212,10 @@ static void run_ipcd(const char *dir, const char *socket, const char *ipcd, bool
 /* Is there nothing to be served any more? What ipcd could not remove, as it was killed, goes too. */
 static bool is_over(const char *dir)
 {
+	char at[PATH_MAX];
 	struct users u;
 
-	if (access(dir, F_OK))
+	if (access(dir, F_OK) && !users_socket_dir(dir, at, sizeof at))
 		return true;
 	users_find(dir, true, &u);
 	return users_none(&u) && users_remove(dir) != -EBUSY;

@@ -468,8 +468,11 @@ static int remove_all(const char *dir, int fd)
 int users_remove(const char *dir)
 {
 	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), e;
+	char at[PATH_MAX];
 	struct stat st;
 
+	if (fd < 0 && errno == ENOENT && users_socket_dir(dir, at, sizeof at))
+		return users_remove_socket_dir(dir); /* somebody has removed the other one */
 	if (fd < 0 || fstat(fd, &st))
 		e = ns_fail(-errno, "cannot open %s: %s", dir, strerror(errno));
 	else if (st.st_uid != geteuid())

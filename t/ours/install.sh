@@ -58,6 +58,13 @@ is "... in the version of the tools" "ipcrun $(pkg-config --modversion libipc)" 
 is "... which is that of debian/changelog" "$(sed -n '1s/.*(\(.*\)).*/\1/p' "$top/debian/changelog")" \
 	"$(pkg-config --modversion libipc)"
 
+if [ "$(id -u)" = 0 ]; then
+	like "the ipcrun that is installed finds the ipcd, for root" \
+		"$(env -u IPCRUN_EMBEDDED "$prefix/bin/ipcrun" printenv IPCD_SOCKET)" '^/run/ipcrun-'
+else
+	skip "the ipcrun that is installed finds the ipcd, for root" "needs root"
+fi
+
 example=(-D_GNU_SOURCE -Wall -Werror "-I$top/t/lib" "$top/t/embed.c")
 check "the example compiles with the shared library" \
 	$cc -o "$tmp/shared" "${example[@]}" $(pkg-config --cflags --libs libipc)

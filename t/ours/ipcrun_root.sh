@@ -355,6 +355,12 @@ report $? "what is left when all are killed at once can be looked at"
 status "... and destroyed" 0 "$IPCCTL" -d "$dir" destroy
 check "... with the socket" nothing_left "$dir"
 
+program undermined perl -e "$made"
+soon has_said undermined made
+rm -rf "$dir"
+kill "$pid"
+all_gone "its directory removed below it: the rest goes all the same" "$dir"
+
 "$IPCRUN" sh -c 'echo "$IPCD_NAMESPACE" >"$1"; kill -9 $PPID; exec sleep 0.1' sh "$tmp/short" >/dev/null 2>&1 &
 disown $!
 soon test -s "$tmp/short"
