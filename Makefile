@@ -111,7 +111,7 @@ $(B)/t/native/%.t: Makefile
 
 $(B)/t/ipcrun/%.t: Makefile
 	@mkdir -p $(@D)
-	@printf '#!/bin/sh\nexec $(B)/ipcrun $(B)/t/std/$*\n' > $@ && chmod +x $@
+	@printf '#!/bin/sh\nexec $(B)/ipcrun --embedded $(B)/t/std/$*\n' > $@ && chmod +x $@
 
 $(B)/t/daemon/%.t: Makefile
 	@mkdir -p $(@D)

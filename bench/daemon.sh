@@ -23,7 +23,7 @@ for c in semop semop-undo msg-64 getval semget sem-stat shmat create-sem create-
 	: >"$D/e"
 	: >"$D/d"
 	for i in 1 2 3 4 5; do
-		"$B/ipcrun" "$B/bench/bench" $c 50 >>"$D/e" || exit 1
+		"$B/ipcrun" --embedded "$B/bench/bench" $c 50 >>"$D/e" || exit 1
 		"$B/ipcrun" --daemon="$D/socket" "$B/bench/bench" $c 50 >>"$D/d" || exit 1
 	done
 	e=$(median "$D/e")

@@ -87,7 +87,7 @@ sample()	# case side
 {
 	case $2 in
 	kernel) ns=$($alone "$bench" "$1" "$ms") ;;
-	ours) ns=$("$ipcrun" "$bench" "$1" "$ms") ;;
+	ours) ns=$("$ipcrun" --embedded "$bench" "$1" "$ms") ;;
 	esac || {
 		echo "bench/run.sh: $1 failed ($2, exit status $?)" >&2
 		ns=failed

@@ -67,7 +67,7 @@ _ipcrun() {
 		esac
 	fi
 	if ((i == COMP_CWORD)) && [[ $cur == -* && ${COMP_WORDS[i - 1]} != -- ]]; then
-		_ipcd_words "-n -d --daemon -- --help --version"
+		_ipcd_words "--embedded -n -d --daemon -- --help --version"
 	elif declare -F _comp_command_offset >/dev/null; then
 		_comp_command_offset "$i"
 	elif declare -F _command_offset >/dev/null; then

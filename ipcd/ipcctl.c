@@ -354,10 +354,21 @@ static int on_daemon(const char *socket, int argc, char **argv)
 	ctl_die(EXIT_USAGE, "unknown command %s; try ipcctl --help", *argv);
 }
 
+/* A private namespace that has an ipcd is looked at through that. */
+static bool has_daemon(const char *dir, char *socket, size_t size)
+{
+	char full[PATH_MAX];
+
+	return realpath(dir, full) && users_served(full, socket, size);
+}
+
 static int on_namespace(const char *dir, bool by_name, int argc, char **argv)
 {
 	struct ctl c = { .daemon = false };
+	char socket[PATH_MAX];
 
+	if (strcmp(*argv, "destroy") && has_daemon(dir, socket, sizeof socket))
+		return on_daemon(socket, argc, argv);
 	for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
 		if (strcmp(*argv, commands[i].name))
 			continue;

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,9 +23,11 @@
 #include <unistd.h>
 
 #include "ipcd.h"
+#include "unused.h"
 
 static struct options options;
 static ipc_server *server;
+static atomic_bool unused; /* a private namespace: nobody uses it any more */
 static int waits = -1; /* the pipe on which the first process waits */
 
 /* ---- background ---- */
@@ -129,11 +132,43 @@ static void *take_signals(void *arg)
 			reload();
 			continue;
 		}
-		log_say(LOG_INFO, "%s: stopping", got == SIGINT ? "SIGINT" : "SIGTERM");
+		log_say(LOG_INFO, "%s: stopping", atomic_load(&unused) ? "nobody is left" : got == SIGINT ? "SIGINT" : "SIGTERM");
 		activation_notify("STOPPING=1");
 		ipc_serve_stop(server);
 		return NULL;
 	}
+}
+
+/* ---- a private namespace ---- */
+
+static void check_private(void)
+{
+	char at[PATH_MAX], socket[PATH_MAX + 8];
+
+	if (users_socket_dir(options.directory, at, sizeof at)) {
+		snprintf(socket, sizeof socket, "%s/socket", at);
+		if (!strcmp(socket, options.socket))
+			return;
+	}
+	log_die(STATUS_FAILED, "--private: %s with the socket %s is no private namespace of ipcrun's; leave --private out",
+		options.directory, options.socket);
+}
+
+static void *await_unused(void *arg)
+{
+	unused_await(options.directory);
+	atomic_store(&unused, true);
+	kill(getpid(), SIGTERM);
+	return arg;
+}
+
+/* Whoever has come meanwhile is served by the next one. */
+static int remove_private(void)
+{
+	if (!users_remove(options.directory))
+		return 0;
+	log_say(LOG_WARNING, "%s", ipc_open_error());
+	return STATUS_FAILED;
 }
 
 /* ---- serving ---- */
@@ -172,10 +207,12 @@ static void open_server(int passed)
 
 static int serve(void)
 {
-	pthread_t signals;
+	pthread_t signals, waits_for_end;
 	int status = 0;
 
 	errno = pthread_create(&signals, NULL, take_signals, NULL);
+	if (!errno && options.private)
+		errno = pthread_create(&waits_for_end, NULL, await_unused, NULL);
 	if (errno)
 		log_die(STATUS_FAILED, "cannot start a thread: %s", strerror(errno));
 	tell_ready();
@@ -186,6 +223,8 @@ static int serve(void)
 	}
 	pthread_join(signals, NULL);
 	ipc_serve_close(server);
+	if (!status && atomic_load(&unused))
+		return remove_private();
 	if (!status)
 		log_say(LOG_INFO, "stopped; the objects stay in %s", options.directory);
 	return status;
@@ -228,6 +267,8 @@ int main(int argc, char **argv)
 		return check_namespace(options.directory);
 	log_open(options.syslog, options.log_level);
 	passed = find_socket();
+	if (options.private)
+		check_private();
 	signals_of_ours(&set);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);

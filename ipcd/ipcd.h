@@ -18,7 +18,7 @@ enum { STATUS_FAILED = 1, STATUS_USAGE = 2 };
 
 /* options.c */
 struct options {
-	bool foreground, check, trust_clients, syslog;
+	bool foreground, check, private, trust_clients, syslog;
 	int log_level; /* of syslog(3) */
 	char directory[PATH_MAX], socket[PATH_MAX]; /* absolute; "": the default */
 	int socket_mode; /* -1: the default */

@@ -5,12 +5,14 @@
  *
  * Nobody has to live for that: what an ipcrun that was killed leaves is collected by the next one. A process that
  * outlives the program (a daemon) gets a collector: a process that sleeps until nobody uses the namespace any more.
+ *
+ * Root's programs may go on as other users, so root's private namespace has an ipcd, which a keeper looks after (keep.c).
+ * That ipcd is its own collector.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -25,8 +27,10 @@
 #include "../libipc/libipc.h"
 #include "../libipc/users.h"
 #include "daemon.h"
+#include "keep.h"
 #include "program.h"
 #include "supervise.h"
+#include "unused.h"
 
 #ifndef IPCD_VERSION
 #define IPCD_VERSION "0.1"
@@ -47,12 +51,15 @@
 
 static char directory[PATH_MAX], daemon_at[PATH_MAX], preload[PATH_MAX];
 static mode_t umask_found;
+static pid_t keeper; /* or 0 */
 
 static const char help[] =
-	"Usage: ipcrun [-n NAME | -d DIR | --daemon[=SOCKET]] [--] PROGRAM [ARGUMENT...]\n"
+	"Usage: ipcrun [--embedded | -n NAME | -d DIR | --daemon[=SOCKET]] [--] PROGRAM [ARGUMENT...]\n"
 	"Run PROGRAM, and everything it starts, on a System V IPC namespace of its own.\n"
 	"\n"
-	"By default the namespace is private, and removed when its last process has gone.\n"
+	"By default the namespace is private, and removed when its last process has gone. Root's has an ipcd of its own,\n"
+	"so that programs that go on as another user have the permissions that they would have.\n"
+	"  --embedded also as root: no ipcd, the namespace is one user's\n"
 	"  -n NAME    the namespace NAME of this user; made if it is not there, and kept\n"
 	"  -d DIR     the namespace in directory DIR; made if it is not there, and kept\n"
 	"  --daemon   the namespace of the ipcd of this user, or of the system; or of the one at SOCKET\n"
@@ -99,7 +106,7 @@ static void trace_file(const char *name)
 static void check_environment(void)
 {
 	static const char *const levels[] = { "error", "warn", "info", "trace" };
-	const char *log = getenv("IPCD_LOG"), *timeout = getenv("IPCD_TIMEOUT");
+	const char *log = getenv("IPCD_LOG"), *timeout = getenv("IPCD_TIMEOUT"), *embedded = getenv("IPCRUN_EMBEDDED");
 	bool known = !log || !*log;
 
 	for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
@@ -108,6 +115,8 @@ static void check_environment(void)
 		die(EXIT_OWN, "IPCD_LOG=%s is not known; use error, warn, info, trace or trace:FILE", log);
 	if (log && !strncmp(log, "trace:", 6))
 		trace_file(log + 6);
+	if (embedded && *embedded && strcmp(embedded, "0") && strcmp(embedded, "1"))
+		die(EXIT_OWN, "IPCRUN_EMBEDDED=%s is not known; use 1, or 0", embedded);
 	if (timeout && *timeout && (timeout[strspn(timeout, "0123456789")] || strlen(timeout) > 9))
 		die(EXIT_OWN, "IPCD_TIMEOUT=%s is not a number of seconds", timeout);
 }
@@ -151,6 +160,11 @@ static bool listed(const char *list, const char *path)
 	return false;
 }
 
+static int name_in_environment(const char *variable, const char *name)
+{
+	return *name ? setenv(variable, name, 1) : unsetenv(variable);
+}
+
 /* In the child. */
 static void set_environment(void)
 {
@@ -159,13 +173,8 @@ static void set_environment(void)
 	int e;
 
 	umask(umask_found);
-	if (*daemon_at) {
-		e = setenv("IPCD_SOCKET", daemon_at, 1);
-		unsetenv("IPCD_NAMESPACE");
-	} else {
-		e = setenv("IPCD_NAMESPACE", directory, 1);
-		unsetenv("IPCD_SOCKET"); /* it would win */
-	}
+	e = name_in_environment("IPCD_SOCKET", daemon_at); /* it wins; the directory tells who uses it */
+	e |= name_in_environment("IPCD_NAMESPACE", directory);
 	if (!old || !*old)
 		e |= setenv("LD_PRELOAD", preload, 1);
 	else if (!listed(old, preload))
@@ -177,33 +186,6 @@ static void set_environment(void)
 }
 
 /* ---- the end of a private namespace ---- */
-
-/* Sleep until the processes found have ended. */
-static void wait_for(const struct users *u)
-{
-	struct pollfd p[USERS_MAX];
-	nfds_t n = 0;
-
-	for (int i = 0; i < u->count && i < USERS_MAX; i++) {
-		int fd = (int)syscall(SYS_pidfd_open, u->pid[i], 0);
-
-		if (fd >= 0)
-			p[n++] = (struct pollfd){ .fd = fd, .events = POLLIN };
-		else if (errno != ESRCH)
-			sleep(1);
-	}
-	while (n) {
-		if (poll(p, n, -1) < 0)
-			continue;
-		for (nfds_t i = 0; i < n;)
-			if (p[i].revents) {
-				close(p[i].fd);
-				p[i] = p[--n];
-			} else {
-				i++;
-			}
-	}
-}
 
 /* The collector's life. Processes that we cannot see (of another uid) are asked for once a second, by their lock. */
 static int collect(const char *dir)
@@ -222,7 +204,7 @@ static int collect(const char *dir)
 			users_find(dir, false, &u);
 			if (users_none(&u))
 				break;
-			wait_for(&u);
+			unused_wait_for(&u);
 			while (!u.count && users_locked(dir))
 				sleep(1);
 		}
@@ -251,6 +233,19 @@ static void private_end(void)
 	users_find(directory, true, &u);
 	if (!users_none(&u) || users_remove(directory) == -EBUSY)
 		leave_collector();
+}
+
+/* Others go on: the ipcd and its keeper stay for them. */
+static void served_end(void)
+{
+	struct users u;
+
+	syscall(SYS_close_range, 3, ~0u, 0); /* we are not a user any more */
+	users_find(directory, true, &u);
+	if (!users_none(&u))
+		return;
+	keep_await_end(keeper);
+	users_remove(directory); /* the keeper, and the ipcd, may have been killed */
 }
 
 /* Those that the program left by unshare(CLONE_NEWIPC), and what others left that were killed. */
@@ -295,13 +290,75 @@ static void open_namespace(const char *name, const char *dir, int *lock)
 	ipc_close(ns);
 }
 
+/* Root of a user namespace that has no other user: nobody can go on as one. */
+static bool only_user(void)
+{
+	unsigned long long first, outside, count, all = 0;
+	FILE *f = fopen("/proc/self/uid_map", "re");
+
+	while (f && fscanf(f, "%llu %llu %llu", &first, &outside, &count) == 3)
+		all += count;
+	if (f)
+		fclose(f);
+	return all == 1;
+}
+
+static bool wants_ipcd(bool embedded)
+{
+	const char *text = getenv("IPCRUN_EMBEDDED");
+
+	return !embedded && !(text && *text == '1') && !geteuid() && !only_user();
+}
+
+/* A private namespace with an ipcd; *user is a descriptor that makes us one of its users. */
+static void open_served(int *user)
+{
+	char base[64], path[256], at[PATH_MAX / 2], ipcd[PATH_MAX];
+	int lock = -1;
+
+	if (!keep_find_ipcd(ipcd, sizeof ipcd))
+		die(EXIT_OWN, "cannot find %s, which serves root's private namespace; install it there, or use --embedded",
+		    ipcd);
+	if (users_base(base, sizeof base, true))
+		cannot_open(NULL);
+	users_collect(base);
+	if (users_make_private(base, path, sizeof path, &lock) || users_make_socket_dir(path, at, sizeof at, user))
+		cannot_open(path);
+	snprintf(directory, sizeof directory, "%s", path);
+	snprintf(daemon_at, sizeof daemon_at, "%s/socket", at);
+	keeper = keep_start(directory, ipcd, lock);
+	close(lock);
+	if (keeper)
+		return;
+	close(*user);
+	users_remove(directory);
+	exit(EXIT_OWN);
+}
+
+/* The namespace that -n or -d means is a private one that has an ipcd. */
+static bool is_served(const char *name, const char *dir)
+{
+	char base[64], path[PATH_MAX];
+
+	if (name && !users_base(base, sizeof base, false))
+		snprintf(path, sizeof path, "%s/%s", base, name);
+	else if (!dir || !realpath(dir, path))
+		return false;
+	if (!users_served(path, daemon_at, sizeof daemon_at))
+		return false;
+	snprintf(directory, sizeof directory, "%s", path);
+	return true;
+}
+
 /* Returns the index of the program. */
-static int options(int argc, char **argv, const char **name, const char **dir, bool *daemon)
+static int options(int argc, char **argv, const char **name, const char **dir, bool *daemon, bool *embedded)
 {
 	static const struct option longs[] = { { "help", no_argument, NULL, 'h' },
 					       { "version", no_argument, NULL, 'v' },
 					       { "collect", required_argument, NULL, 'c' },
+					       { "keep", required_argument, NULL, 'k' },
 					       { "daemon", optional_argument, NULL, 'D' },
+					       { "embedded", no_argument, NULL, 'e' },
 					       { NULL, 0, NULL, 0 } };
 	const char *bad;
 	int c;
@@ -335,6 +392,11 @@ static int options(int argc, char **argv, const char **name, const char **dir, b
 			exit(fflush(stdout) ? EXIT_OWN : 0);
 		case 'c':
 			exit(collect(optarg));
+		case 'k':
+			exit(optind < argc ? keep(optarg, argv[optind]) : EXIT_OWN);
+		case 'e':
+			*embedded = true;
+			break;
 		case ':':
 			die(EXIT_OWN, "option %s needs a value; try ipcrun --help", argv[optind - 1]);
 		default:
@@ -342,6 +404,8 @@ static int options(int argc, char **argv, const char **name, const char **dir, b
 		}
 	if (!!*name + !!*dir + *daemon > 1)
 		die(EXIT_OWN, "-n, -d and --daemon exclude each other");
+	if (*embedded && *daemon)
+		die(EXIT_OWN, "--embedded and --daemon exclude each other");
 	if (optind == argc)
 		die(EXIT_OWN, "no program is named; try ipcrun --help");
 	return optind;
@@ -367,10 +431,10 @@ int main(int argc, char **argv)
 {
 	const char *name = NULL, *dir = NULL;
 	char path[PATH_MAX], why[PATH_MAX + 200];
-	int lock = -1, status, e;
-	bool daemon = false;
+	bool daemon = false, embedded = false;
+	int keep_open = -1, status, e;
 
-	argv += options(argc, argv, &name, &dir, &daemon);
+	argv += options(argc, argv, &name, &dir, &daemon, &embedded);
 	check_environment();
 	e = program_find(*argv, path, sizeof path);
 	if (e)
@@ -379,13 +443,18 @@ int main(int argc, char **argv)
 	if (program_unreachable(path, why, sizeof why))
 		fprintf(stderr, "ipcrun: %s\n", why);
 	umask_found = umask(077);
-	if (daemon)
+	if (daemon || is_served(name, dir))
 		use_daemon(argv, path);
-	open_namespace(name, dir, &lock);
-	status = supervise(argv, set_environment, lock);
+	if (!name && !dir && wants_ipcd(embedded))
+		open_served(&keep_open);
+	else
+		open_namespace(name, dir, &keep_open);
+	status = supervise(argv, set_environment, keep_open);
 	if (status < 0)
 		fprintf(stderr, "ipcrun: cannot start a process: %s\n", strerror(-status));
-	if (lock >= 0)
+	if (keeper)
+		served_end();
+	else if (keep_open >= 0)
 		private_end();
 	collect_others();
 	if (status < 0)

@@ -32,12 +32,13 @@ static const char help[] =
 	"                        map for writing all the same\n"
 	"  --log-level LEVEL     error, warn, info or debug\n"
 	"  --syslog              log to syslog also in the foreground\n"
+	"  --private             serve a private namespace of ipcrun's: remove it and stop when nobody uses it any more\n"
 	"  --check               look at the namespace's directory, change nothing, say what is there and what is wrong\n"
 	"  --help, --version     show this, or the version, and exit\n"
 	"\n"
 	"The exit status is 0, 1 when it failed or --check found something, 2 when the command line is wrong.\n";
 
-enum { FOREGROUND = 256, DIRECTORY, SOCKET, MODE, LIMIT, QUOTA, FILE_OF_LIMITS, MAPPING, WORKERS, TRUST, LEVEL, SYSLOG, CHECK, HELP,
+enum { FOREGROUND = 256, DIRECTORY, SOCKET, MODE, LIMIT, QUOTA, FILE_OF_LIMITS, MAPPING, WORKERS, TRUST, LEVEL, SYSLOG, PRIVATE, CHECK, HELP,
        VERSION };
 
 static const struct option longs[] = {
@@ -53,6 +54,7 @@ static const struct option longs[] = {
 	{ "trust-clients", no_argument, NULL, TRUST },
 	{ "log-level", required_argument, NULL, LEVEL },
 	{ "syslog", no_argument, NULL, SYSLOG },
+	{ "private", no_argument, NULL, PRIVATE },
 	{ "check", no_argument, NULL, CHECK },
 	{ "help", no_argument, NULL, HELP },
 	{ "version", no_argument, NULL, VERSION },
@@ -168,6 +170,9 @@ static void take(struct options *o, int option, char **argv)
 		break;
 	case SYSLOG:
 		o->syslog = true;
+		break;
+	case PRIVATE:
+		o->private = true;
 		break;
 	case CHECK:
 		o->check = true;

@@ -30,6 +30,7 @@
 #include "registry.h"
 #include "route_wire.h"
 #include "slot.h"
+#include "users.h"
 #include "wait.h"
 
 #define PATIENCE 30 /* seconds that a call waits for a daemon that has gone */
@@ -56,6 +57,7 @@ struct wire {
 	char abstract[64]; /* which listens here too */
 	_Atomic bool complained;
 	void *lock, *fork_lock; /* mappings that keep a slot's lock */
+	void *users;            /* one that keeps a private daemon's namespace */
 	struct marks marks;
 	struct link *links;
 	_Atomic uint32_t links_high, links_free; /* ever used; perhaps free */
@@ -333,7 +335,7 @@ static bool patient(struct wire *w, time_t since, int e, const sigset_t *mask)
 	struct timespec moment = { .tv_nsec = RETRY_NS };
 
 	if (e == -EPROTO || e == -EACCES || e == -EPERM || e == -ENOTSOCK || e == -ETIMEDOUT ||
-	    (e == -ENOENT && !atomic_load(&w->met)))
+	    (e == -ENOENT && !atomic_load(&w->met) && !w->users))
 		return false;
 	if (seconds() - since >= w->patience)
 		return false;
@@ -1007,6 +1009,7 @@ int wire_open_namespace(struct ipc_ns *ns, const char *socket)
 			       sizeof w->socket - 1);
 	strcpy(w->socket, socket);
 	snprintf(ns->dir, sizeof ns->dir, "%s", socket);
+	w->users = users_join(socket);
 	read_patience(w);
 	w->links = file_map(WHO_MAX * sizeof *w->links, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
@@ -1023,6 +1026,8 @@ void wire_close(struct ipc_ns *ns)
 	slot_leave(ns);
 	if (w->lock)
 		munmap(w->lock, PAGE);
+	if (w->users)
+		munmap(w->users, PAGE);
 	if (w->marks.mark && !ns->slots_stay)
 		munmap(w->marks.mark, MARKS_LENGTH);
 	if (w->links)

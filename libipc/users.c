@@ -131,8 +131,7 @@ static int file_locked(const char *dir, const char *name)
 	return r;
 }
 
-/* Not to be told counts as locked. */
-static bool held(const char *dir, const char *name)
+bool users_held(const char *dir, const char *name)
 {
 	int r = file_locked(dir, name);
 
@@ -141,13 +140,16 @@ static bool held(const char *dir, const char *name)
 
 bool users_locked(const char *dir)
 {
-	return held(dir, "users");
+	char at[PATH_MAX];
+
+	return users_held(users_socket_dir(dir, at, sizeof at) ? at : dir, "users");
 }
 
 /* ---- processes ---- */
 
 struct wanted {
 	const char *dir;
+	char mapped[PATH_MAX]; /* a directory whose files its users map */
 	dev_t dev;
 	ino_t ino;
 	struct users *users;
@@ -276,7 +278,7 @@ static void ask_process(pid_t pid, struct wanted *w, int wanted, bool environ_on
 		maps = slurp(path, &m);
 	}
 	for (int i = 0; i < wanted; i++)
-		if (environ_names(env, n, &w[i]) || (maps && maps_name(maps, w[i].dir)))
+		if (environ_names(env, n, &w[i]) || (maps && maps_name(maps, w[i].mapped)))
 			found(w[i].users, pid);
 	free(env);
 	free(maps);
@@ -303,6 +305,8 @@ static void want(struct wanted *w, const char *dir, struct users *u)
 
 	memset(u, 0, sizeof *u);
 	*w = (struct wanted){ .dir = dir, .users = u };
+	if (!users_socket_dir(dir, w->mapped, sizeof w->mapped))
+		snprintf(w->mapped, sizeof w->mapped, "%s", dir);
 	if (!stat(dir, &st)) {
 		w->dev = st.st_dev;
 		w->ino = st.st_ino;
@@ -314,12 +318,12 @@ void users_find(const char *dir, bool environ_only, struct users *u)
 	struct wanted w;
 
 	want(&w, dir, u);
-	u->locked = held(dir, "users");
+	u->locked = users_locked(dir);
 	if (environ_only && u->locked)
 		return;
 	ask_processes(&w, 1, environ_only);
 	if (!u->locked) /* it may have left its exec meanwhile, forked, and ended */
-		u->locked = held(dir, "users");
+		u->locked = users_locked(dir);
 }
 
 /* ---- private directories ---- */
@@ -368,7 +372,7 @@ static bool maker_gone(const char *dir)
 	size_t n;
 	bool gone;
 
-	if (pid <= 0 || held(dir, "name"))
+	if (pid <= 0 || users_held(dir, "name"))
 		return false;
 	snprintf(path, sizeof path, "%s/name", dir);
 	text = slurp(path, &n);
@@ -441,10 +445,12 @@ static int remove_all(const char *dir, int fd)
 
 	if (!e)
 		e = lock_alone(fd, &users);
+	if (e && e != -EBUSY)
+		e = ns_fail(e, "cannot lock %s: %s", dir, strerror(-e));
+	if (!e)
+		e = users_remove_socket_dir(dir);
 	if (e == -EBUSY)
 		e = ns_fail(e, "%s is in use", dir);
-	else if (e)
-		e = ns_fail(e, "cannot lock %s: %s", dir, strerror(-e));
 	if (!e)
 		empty(fd, other, sizeof other);
 	if (!e && rmdir(dir))
@@ -462,8 +468,11 @@ static int remove_all(const char *dir, int fd)
 int users_remove(const char *dir)
 {
 	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), e;
+	char at[PATH_MAX];
 	struct stat st;
 
+	if (fd < 0 && errno == ENOENT && users_socket_dir(dir, at, sizeof at))
+		return users_remove_socket_dir(dir); /* somebody has removed the other one */
 	if (fd < 0 || fstat(fd, &st))
 		e = ns_fail(-errno, "cannot open %s: %s", dir, strerror(errno));
 	else if (st.st_uid != geteuid())
@@ -490,7 +499,7 @@ static int candidates(const char *base, char (*dir)[512], int room)
 			continue;
 		if (lstat(dir[n], &st) || !S_ISDIR(st.st_mode) || st.st_uid != geteuid())
 			continue;
-		if (maker_gone(dir[n]) && !held(dir[n], "users"))
+		if (maker_gone(dir[n]) && !users_held(dir[n], "users") && !users_locked(dir[n]))
 			n++;
 	}
 	if (d)
@@ -504,16 +513,17 @@ void users_collect(const char *base)
 {
 	char (*dir)[512] = malloc(COLLECT_AT_ONCE * sizeof *dir);
 	struct users *u = malloc(COLLECT_AT_ONCE * sizeof *u);
-	struct wanted w[COLLECT_AT_ONCE];
-	int n = dir && u ? candidates(base, dir, COLLECT_AT_ONCE) : 0;
+	struct wanted *w = malloc(COLLECT_AT_ONCE * sizeof *w);
+	int n = dir && u && w ? candidates(base, dir, COLLECT_AT_ONCE) : 0;
 
 	for (int i = 0; i < n; i++)
 		want(&w[i], dir[i], &u[i]);
 	if (n)
 		ask_processes(w, n, true);
 	for (int i = 0; i < n; i++)
-		if (!u[i].count && !held(dir[i], "users"))
+		if (!u[i].count && !users_locked(dir[i]))
 			users_remove(dir[i]);
+	free(w);
 	free(u);
 	free(dir);
 }

@@ -6,6 +6,9 @@
  * Who uses a directory? Whoever has the namespace open holds a lock on its file `users`, which the kernel drops at
  * exit, kill -9 and exec. Between an exec and the new program's first instructions only its environment says so. The
  * ipcrun that made a private directory holds a lock on the file `name` besides, as long as it lives.
+ *
+ * Of a private directory that an ipcd serves (root's) the users are its clients: they hold a lock on a file `users` beside
+ * the socket, and the lock on `name` is that of the ipcrun that looks after the ipcd.
  */
 #ifndef IPC_USERS_H
 #define IPC_USERS_H
@@ -49,6 +52,26 @@ int users_remove(const char *dir);
 
 /* Is this the name of a file of a namespace? */
 bool users_file_name(const char *name);
+
+/* Is the directory's file locked? Not to be told counts as locked, a file that is not there does not. */
+bool users_held(const char *dir, const char *name);
+
+/* users_served.c: private directories with a daemon of their own. */
+
+/* The directory of its socket; false: it has none. */
+bool users_socket_dir(const char *dir, char *out, size_t size);
+
+/* The socket of its daemon; false: nobody serves it, or sees to that. */
+bool users_served(const char *dir, char *socket, size_t size);
+
+/* Make that directory for a new private one, with a file `users`; the caller is the first user, as long as *fd is open. */
+int users_make_socket_dir(const char *dir, char *out, size_t size, int *fd);
+
+/* -EBUSY: there are users. */
+int users_remove_socket_dir(const char *dir);
+
+/* A daemon's client: be one of the users, if the daemon is a private one, until the mapping's end; NULL: it is not. */
+void *users_join(const char *socket);
 
 /* Remove the private and anonymous directories of `base` that nobody uses and whose maker is gone. */
 void users_collect(const char *base);

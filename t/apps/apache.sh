@@ -162,6 +162,7 @@ step_start() {
 	apache start && wait_until answers
 	ok $? "the server starts, and becomes a daemon" || { diag <said; diag <error; return 1; }
 	server=$(<pid)
+	join_private "$server"
 	wait_until sixteen
 	ok $? "16 children have become $account" || children | wc -l | diag
 	is "$(sets | awk '{ print $3, $4, $5, $6, $7, $8 }' | sort | uniq -c | xargs)" \
@@ -270,6 +271,26 @@ kill_any() {
 	done
 }
 
+kill_ipcd() {	# under load; its keeper starts another one
+	local first
+
+	[ "$mode" = private ] || return 0
+	first=$(ipcds)
+	# shellcheck disable=SC2086 # one, or what is wrong
+	kill -9 $first && wait_until another_ipcd "$first"
+	ok $? "the ipcd is killed, and another one is there"
+}
+
+ipcds() {
+	pgrep -f -- "^ipcd --private --namespace-dir $memory "
+}
+
+another_ipcd() {	# PID
+	local now
+
+	now=$(ipcds) && [ "$now" != "$1" ]
+}
+
 step_kill() {
 	local one two done_one done_two
 
@@ -281,6 +302,7 @@ step_kill() {
 	two=$!
 	wait_until served /plain 100
 	kill_holders
+	kill_ipcd
 	kill_any
 	ok $? "$random children more are killed, anywhere (T_SEED=$T_SEED)"
 	wait_until served /plain $(($(grep -c ' /plain$' access) + 100)) &&

@@ -2,13 +2,15 @@
 # shellcheck shell=bash
 #
 # The frame of the tests of real programs: sourced, not run. A test defines `app`, which runs the program once and
-# judges it, names what it needs, and calls `apps_main "$@"`. That runs `app` in up to five modes (see mode_wrap):
+# judges it, names what it needs, and calls `apps_main "$@"`. That runs `app` in some of these modes (see mode_wrap):
 #
 #	native		the kernel's calls, in an IPC namespace of its own
 #	ipcrun		each command is started on one named namespace, by "${wrap[@]}"
 #	ipcrun-nosysv	the same, and a seccomp filter answers ENOSYS to the twelve system calls
 #	daemon		the same again, with the filter, on an ipcd of the test's user
 #	daemon-root	on an ipcd of root's, while the test goes on as another user
+#	private		of tests that root runs: the program is started by plain ipcrun, whose namespace has an ipcd of its
+#			own and goes with the program; the test says when others can take part in it (join_private)
 #
 # In each the outcome must be the same: `same` compares it with that of the first mode. After each, no object is left,
 # and an ipcd has had nothing to complain of and stops when it is told to.
@@ -25,6 +27,7 @@
 set -u
 export LC_ALL=C
 unset IPCD_NAMESPACE IPCD_SOCKET IPCD_LOG IPCD_TIMEOUT FAKEROOTKEY DISPLAY XAUTHORITY
+export IPCRUN_EMBEDDED=1	# where no namespace is named, root's too
 script=$(realpath "$0")
 # shellcheck disable=SC2034 # tests use it
 here=$(dirname "$script")
@@ -261,7 +264,7 @@ daemon_end() {
 
 namespace_remove() {	# whatever state it is in
 	case $mode in
-	ipcrun*) [ ! -d "$memory" ] || "$IPCCTL" -n "$namespace" destroy ;;
+	ipcrun* | private) [ ! -d "$memory" ] || "$IPCCTL" -d "$memory" destroy ;;
 	daemon) [ ! "$served" ] || { kill -KILL "$daemon"; wait "$daemon"; rm -rf "$served"; } 2>/dev/null ;;
 	esac
 }
@@ -271,10 +274,10 @@ table() {	# KIND: the lines of /proc/sysvipc/KIND
 }
 
 objects() {	# this mode's objects, one a line
-	if [[ $mode != ipcrun* ]]; then
+	if [[ $mode != ipcrun* && $mode != private ]]; then
 		table shm && table sem && table msg
 	elif [ -d "$memory" ]; then
-		"$IPCCTL" -n "$namespace" ls | grep 0x
+		"$IPCCTL" -d "$memory" ls | grep 0x
 	fi
 }
 
@@ -310,7 +313,20 @@ mode_wrap() {	# what a command is started by: each of $modes is a line here
 	ipcrun) wrap=("$IPCRUN" -n "$namespace" --) ;;
 	ipcrun-nosysv) wrap=("$dir/nosysv" "$IPCRUN" -n "$namespace" --) ;;
 	daemon*) wrap=("$dir/nosysv" "$IPCRUN" "--daemon=$served/socket" --) memory=$served ;;
+	private) wrap=(env -u IPCRUN_EMBEDDED "$IPCRUN" --) memory=/none ;;
 	esac
+}
+
+join_private() {	# PID: from now on commands are on the namespace that this process has
+	[ "$mode" = private ] || return 0
+	memory=$(tr '\0' '\n' <"/proc/$1/environ" | sed -n 's/^IPCD_NAMESPACE=//p')
+	wrap=("$IPCRUN" -d "$memory" --)
+	[ -S "/run/ipcrun-${memory##*/private-}/socket" ]
+	ok $? "it has an ipcd of its own"
+}
+
+private_is_gone() {
+	[ ! -e "$memory" ] && [ ! -e "/run/ipcrun-${memory##*/private-}" ] && [ -z "$(pgrep -f -- "$memory")" ]
 }
 
 enter_mode() {	# 1 if there is nothing to run
@@ -332,6 +348,10 @@ enter_mode() {	# 1 if there is nothing to run
 leave_mode() {
 	wait_until no_objects
 	ok $? "no object is left" || objects | diag
+	if [ "$mode" = private ]; then
+		wait_until private_is_gone
+		ok $? "nor namespace, socket and ipcd" || pgrep -af -- "$memory" | diag
+	fi
 	[ "$mode" = native ] || [ ! "${T_APART:-}" ] || kernel_unused "$ids_before"
 	kill_all
 	[[ $mode != daemon* ]] || daemon_end
@@ -361,7 +381,7 @@ apps_main() {	# [MODE...]
 	local began
 
 	PATH=$PATH:/usr/sbin:/sbin
-	[ ! "$as_root" ] || modes=${modes% daemon-root}	# it would be the mode before it
+	[ ! "$as_root" ] || modes="${modes% daemon-root} private"	# daemon-root would be the mode before it
 	# shellcheck disable=SC2046 # one word a mode
 	[ $# -gt 0 ] || set -- $(usual_modes)
 	for mode; do

@@ -130,7 +130,7 @@ sub state_of_child {
 			for my $child (split ' ', <$f> // '') {
 				open my $s, '<', "/proc/$child/stat" or next;
 				my ($name, $st) = (<$s> // '') =~ /\((.*)\) (\S)/ or next;
-				next if $name eq 'ipcrun-witness';
+				next if $name =~ /^ipcrun-/; # not the program
 				$state = $st;
 				return 1 if $st eq $wanted;
 			}

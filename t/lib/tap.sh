@@ -11,6 +11,7 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 IPCRUN=$(realpath -m "${IPCRUN:-$top/build/ipcrun}")
 IPCCTL=$(realpath -m "${IPCCTL:-$top/build/ipcctl}")
 export IPCRUN IPCCTL
+export IPCRUN_EMBEDDED=1	# root's too: t/ours/ipcrun_root.sh has the other one
 base=/dev/shm/ipcd-$(id -u)
 tests=0 failures=0
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/t.XXXXXX")

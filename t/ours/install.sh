@@ -58,6 +58,13 @@ is "... in the version of the tools" "ipcrun $(pkg-config --modversion libipc)" 
 is "... which is that of debian/changelog" "$(sed -n '1s/.*(\(.*\)).*/\1/p' "$top/debian/changelog")" \
 	"$(pkg-config --modversion libipc)"
 
+if [ "$(id -u)" = 0 ]; then
+	like "the ipcrun that is installed finds the ipcd, for root" \
+		"$(env -u IPCRUN_EMBEDDED "$prefix/bin/ipcrun" printenv IPCD_SOCKET)" '^/run/ipcrun-'
+else
+	skip "the ipcrun that is installed finds the ipcd, for root" "needs root"
+fi
+
 example=(-D_GNU_SOURCE -Wall -Werror "-I$top/t/lib" "$top/t/embed.c")
 check "the example compiles with the shared library" \
 	$cc -o "$tmp/shared" "${example[@]}" $(pkg-config --cflags --libs libipc)
@@ -108,7 +115,7 @@ is "... ids after -m" "$(completed ipcctl -n "$name" rm -m '')" "$(ids shm)"
 like "... keys after -Q" "$(completed ipcctl -n "$name" rm -Q '')" '^0x[0-9a-f]{8} $'
 is "... limits" "$(completed ipcctl limits shmm)" "shmmax= shmmni= "
 is "... and nothing where a namespace is not there" "$(completed ipcctl -n no-such-$$ rm -m '')" " "
-is "bash: ipcrun's options" "$(completed ipcrun -)" "-- --daemon --help --version -d -n "
+is "bash: ipcrun's options" "$(completed ipcrun -)" "-- --daemon --embedded --help --version -d -n "
 is "... the programs" "$(completed ipcrun ipcct)" "ipcctl "
 is "... after an option with a value too" "$(completed ipcrun -n x ipcct)" "ipcctl "
 is "... and after --" "$(completed ipcrun -- ipcct)" "ipcctl "

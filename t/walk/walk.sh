@@ -75,7 +75,7 @@ ours() {
 	# shellcheck disable=SC2086
 	case $route in
 	native) native "$1" ;;
-	ipcrun) timeout -k 5 "$limit" $as "$ipcrun" "$walk" "$seed" "$chunk" >"$1" 2>"$1.err" ;;
+	ipcrun) timeout -k 5 "$limit" $as "$ipcrun" --embedded "$walk" "$seed" "$chunk" >"$1" 2>"$1.err" ;;
 	daemon) IPCRUN=$ipcrun $outer "$top/t/lib/daemon" timeout -k 5 "$limit" $inner "$walk" "$seed" "$chunk" \
 		>"$1" 2>"$1.err" ;;
 	esac
