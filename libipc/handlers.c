@@ -8,8 +8,8 @@
  * blocked; at the end of the section it is sent again, with all that came with it, and strikes there. Faults are not
  * held: their handlers are to deal with them where they happen. Where the program has a handler of one of these kinds,
  * signals are blocked instead: of queued signals, which could overtake each other; of SIGCONT and the stop signals, which
- * take back each other when they are sent again; for one signal only (SA_RESETHAND), which has gone when it strikes.
- * A section that was begun before another thread installed such a handler holds it.
+ * take back each other when they are sent again; for one signal only (SA_RESETHAND), which has gone when it strikes; and
+ * those that do not come through here. A section that was begun before another thread installed such a handler holds it.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -78,6 +78,11 @@ static bool holdable(int sig, int flags)
 {
 	return sig < QUEUED && sig != SIGCONT && sig != SIGTSTP && sig != SIGTTIN && sig != SIGTTOU &&
 	       !(flags & SA_RESETHAND);
+}
+
+void handlers_unseen(void)
+{
+	atomic_store(&some_direct, true);
 }
 
 static bool is_fault(int sig, const siginfo_t *info)
@@ -233,6 +238,27 @@ sighandler_t signal(int sig, sighandler_t handler)
 sighandler_t bsd_signal(int sig, sighandler_t handler)
 {
 	return signal_simple(sig, handler, SA_RESTART);
+}
+
+sighandler_t ssignal(int sig, sighandler_t handler)
+{
+	return signal_simple(sig, handler, SA_RESTART);
+}
+
+sighandler_t sigset(int sig, sighandler_t handler)
+{
+	struct sigaction act = { .sa_handler = handler }, old;
+	bool hold = handler == SIG_HOLD;
+	sigset_t set, before;
+
+	sigemptyset(&act.sa_mask);
+	sigemptyset(&set);
+	if (handler == SIG_ERR)
+		errno = EINVAL;
+	if (handler == SIG_ERR || sigaddset(&set, sig) || signal_action(sig, hold ? NULL : &act, &old))
+		return SIG_ERR;
+	pthread_sigmask(hold ? SIG_BLOCK : SIG_UNBLOCK, &set, &before);
+	return sigismember(&before, sig) ? SIG_HOLD : old.sa_handler;
 }
 
 sighandler_t sysv_signal(int sig, sighandler_t handler)
