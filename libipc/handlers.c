@@ -6,8 +6,10 @@
  *
  * Where a thread holds its signals (signals_hold), the wrapper notes the one that strikes and returns with all others
  * blocked; at the end of the section it is sent again, with all that came with it, and strikes there. Faults are not
- * held: their handlers are to deal with them where they happen. Two kinds of handlers cannot be held: of queued signals,
- * which could overtake each other, and those for one signal only (SA_RESETHAND), which have gone when they strike.
+ * held: their handlers are to deal with them where they happen. Where the program has a handler of one of these kinds,
+ * signals are blocked instead: of queued signals, which could overtake each other; of SIGCONT and the stop signals, which
+ * take back each other when they are sent again; for one signal only (SA_RESETHAND), which has gone when it strikes; and
+ * those that do not come through here. A section that was begun before another thread installed such a handler holds it.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -30,7 +32,6 @@
 static struct {
 	_Atomic uintptr_t handler;
 	_Atomic int siginfo;
-	_Atomic int direct; /* it is never held */
 } table[SIGNALS];
 
 typedef int sigaction_fn(int, const struct sigaction *, struct sigaction *);
@@ -63,7 +64,7 @@ static __thread struct {
 } held __attribute__((tls_model("initial-exec")));
 
 static bool all_wrapped;          /* the program's handlers come through here */
-static _Atomic bool some_direct;  /* and some of them cannot be held */
+static _Atomic bool some_direct;  /* but some are better not held */
 
 extern __typeof__(sigaction) sigaction_here
 	__attribute__((alias("sigaction"), visibility("hidden"), nothrow, leaf));
@@ -75,7 +76,13 @@ __attribute__((constructor)) static void find_out(void)
 
 static bool holdable(int sig, int flags)
 {
-	return sig < QUEUED && !(flags & SA_RESETHAND);
+	return sig < QUEUED && sig != SIGCONT && sig != SIGTSTP && sig != SIGTTIN && sig != SIGTTOU &&
+	       !(flags & SA_RESETHAND);
+}
+
+void handlers_unseen(void)
+{
+	atomic_store(&some_direct, true);
 }
 
 static bool is_fault(int sig, const siginfo_t *info)
@@ -112,6 +119,20 @@ bool signals_release(void)
 	return !depth && atomic_load_explicit(&held.sig, memory_order_relaxed);
 }
 
+static void wrapper(int sig, siginfo_t *info, void *context);
+
+/* A handler for one signal only, which another thread installed meanwhile, has gone; the kernel keeps the rest. */
+static void install_again(int sig)
+{
+	struct sigaction a;
+
+	if (real_sigaction(sig, NULL, &a) || a.sa_handler != SIG_DFL || !(a.sa_flags & SA_RESETHAND))
+		return;
+	a.sa_sigaction = wrapper;
+	a.sa_flags |= SA_SIGINFO;
+	real_sigaction(sig, &a, NULL);
+}
+
 void signals_deliver(void)
 {
 	int sig = atomic_load_explicit(&held.sig, memory_order_relaxed);
@@ -119,6 +140,8 @@ void signals_deliver(void)
 	uint64_t mask = held.mask;
 
 	atomic_store_explicit(&held.sig, 0, memory_order_relaxed);
+	if (atomic_load(&some_direct))
+		install_again(sig);
 	raw_call(SYS_rt_tgsigqueueinfo, getpid(), raw_call(SYS_gettid, 0, 0, 0, 0, 0, 0), sig, (long)&info, 0, 0);
 	raw_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, KERNEL_SET, 0, 0);
 }
@@ -133,7 +156,7 @@ static void wrapper(int sig, siginfo_t *info, void *context)
 	uint32_t used = object_used;
 	uint32_t depth = atomic_load_explicit(&held.depth, memory_order_relaxed);
 
-	if (depth && !atomic_load(&table[sig].direct) && !is_fault(sig, info)) {
+	if (depth && !is_fault(sig, info)) {
 		hold_signal(sig, info, context);
 		return;
 	}
@@ -170,10 +193,8 @@ int signal_action(int sig, const struct sigaction *act, struct sigaction *old)
 		mine = *act;
 		mine.sa_sigaction = wrapper;
 		mine.sa_flags |= SA_SIGINFO;
-		if (!holdable(sig, act->sa_flags)) {
+		if (!holdable(sig, act->sa_flags))
 			atomic_store(&some_direct, true);
-			atomic_store(&table[sig].direct, 1);
-		}
 		atomic_store(&table[sig].handler, (uintptr_t)act->sa_handler);
 		atomic_store(&table[sig].siginfo, !!(act->sa_flags & SA_SIGINFO));
 		r = real_sigaction(sig, &mine, &before);
@@ -219,6 +240,27 @@ sighandler_t signal(int sig, sighandler_t handler)
 sighandler_t bsd_signal(int sig, sighandler_t handler)
 {
 	return signal_simple(sig, handler, SA_RESTART);
+}
+
+sighandler_t ssignal(int sig, sighandler_t handler)
+{
+	return signal_simple(sig, handler, SA_RESTART);
+}
+
+sighandler_t sigset(int sig, sighandler_t handler)
+{
+	struct sigaction act = { .sa_handler = handler }, old;
+	bool hold = handler == SIG_HOLD;
+	sigset_t set, before;
+
+	sigemptyset(&act.sa_mask);
+	sigemptyset(&set);
+	if (handler == SIG_ERR)
+		errno = EINVAL;
+	if (handler == SIG_ERR || sigaddset(&set, sig) || signal_action(sig, hold ? NULL : &act, &old))
+		return SIG_ERR;
+	pthread_sigmask(hold ? SIG_BLOCK : SIG_UNBLOCK, &set, &before);
+	return sigismember(&before, sig) ? SIG_HOLD : old.sa_handler;
 }
 
 sighandler_t sysv_signal(int sig, sighandler_t handler)

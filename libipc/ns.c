@@ -64,12 +64,10 @@ void ns_quiet(struct cold *c)
 
 void ns_loud(const struct cold *c)
 {
-	bool struck = c->held && signals_release();
-
-	pthread_setcancelstate(c->cancel, NULL);
+	pthread_setcancelstate(c->cancel, NULL); /* first: a handler may jump away from what follows */
 	if (!c->held)
 		pthread_sigmask(SIG_SETMASK, &c->mask, NULL);
-	else if (struck)
+	else if (signals_release())
 		signals_deliver();
 	errno = c->error;
 }

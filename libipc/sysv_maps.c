@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The calls by which a program unmaps, moves or protects memory by itself. Where that is a mapped segment, the
+ * The calls by which a program unmaps, moves, protects or locks memory by itself. Where that is a mapped segment, the
  * call and what it means for the attachments are one cold section: no other thread attaches in between at an address
  * that was just given back.
  */
@@ -24,6 +24,11 @@ static int mprotect_raw(void *addr, size_t length, int prot)
 	return (int)raw_result(raw_call(SYS_mprotect, (long)addr, (long)length, prot, 0, 0, 0));
 }
 
+static int mlockall_raw(int flags)
+{
+	return (int)raw_result(raw_call(SYS_mlockall, flags, 0, 0, 0, 0, 0));
+}
+
 static void *mmap_raw(void *addr, size_t length, int prot, int flags, int fd, off_t at)
 {
 	return (void *)raw_result(raw_call(SYS_mmap, (long)addr, (long)length, prot, flags, fd, at));
@@ -36,6 +41,7 @@ static void *mremap_raw(void *addr, size_t old, size_t size, int flags, void *to
 
 static int (*next_munmap)(void *, size_t) = munmap_raw;
 static int (*next_mprotect)(void *, size_t, int) = mprotect_raw;
+static int (*next_mlockall)(int) = mlockall_raw;
 static void *(*next_mmap)(void *, size_t, int, int, int, off_t) = mmap_raw;
 static void *(*next_mmap64)(void *, size_t, int, int, int, off_t) = mmap_raw;
 static void *(*next_mremap)(void *, size_t, size_t, int, void *) = mremap_raw;
@@ -44,6 +50,7 @@ __attribute__((constructor)) static void find_next(void)
 {
 	sysv_next(&next_munmap, "munmap");
 	sysv_next(&next_mprotect, "mprotect");
+	sysv_next(&next_mlockall, "mlockall");
 	sysv_next(&next_mmap, "mmap");
 	sysv_next(&next_mmap64, "mmap64");
 	sysv_next(&next_mremap, "mremap");
@@ -192,4 +199,18 @@ void *mremap(void *addr, size_t old, size_t size, int flags, ...)
 					      flags & MREMAP_DONTUNMAP });
 	release(&h);
 	return p;
+}
+
+/* What stays mapped of segments is locked or not, and later attachments would be as it is: they are opened anew. */
+int mlockall(int flags)
+{
+	struct held h;
+	int r;
+
+	hold(&h);
+	for (int i = 0; i < h.n; i++)
+		shm_kept_close(h.ns[i]);
+	r = next_mlockall(flags);
+	release(&h);
+	return r;
 }

@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "handlers.h"
 #include "raw.h"
 #include "sysv.h"
 
@@ -36,6 +37,7 @@ const unsigned char sysv_numbers[NUMBERS] __attribute__((visibility("hidden"))) 
 	[SYS_munmap] = 1, [SYS_mremap] = 1, [SYS_mprotect] = 1, [SYS_mmap] = 1,
 	[SYS_setuid] = 1, [SYS_setgid] = 1, [SYS_setreuid] = 1, [SYS_setregid] = 1, [SYS_setgroups] = 1,
 	[SYS_setresuid] = 1, [SYS_setresgid] = 1, [SYS_capset] = 1, [SYS_unshare] = 1,
+	[SYS_rt_sigaction] = 1, [SYS_mlockall] = 1,
 };
 
 long (*sysv_next_syscall)(long, ...) __attribute__((visibility("hidden"))) = sysv_pass;
@@ -154,8 +156,14 @@ __attribute__((visibility("hidden"))) long sysv_by_number(long n, long a, long b
 		return (long)__real_mremap((void *)a, (size_t)b, (size_t)c, (int)d, (void *)e);
 	case SYS_mprotect:
 		return mprotect((void *)a, (size_t)b, (int)c);
+	case SYS_mlockall:
+		return mlockall((int)a);
 	case SYS_mmap:
 		return (long)__real_mmap64((void *)a, (size_t)b, (int)c, (int)d, (int)e, f);
+	case SYS_rt_sigaction:
+		if (b)
+			handlers_unseen();
+		return sysv_next_syscall(n, a, b, c, d);
 	case SYS_unshare:
 		return unshare((int)a);
 	default:

@@ -5,6 +5,7 @@
  * longjmp. Others then at once find a segment that can be attached, with as many attachments as there are; the victim
  * finds as many mappings as are counted, and its signals as it left them.
  */
+#include <pthread.h>
 #include <setjmp.h>
 #include <sys/shm.h>
 
@@ -103,13 +104,16 @@ static void handler(void)
 		siglongjmp(back, 1);
 }
 
-/* Its signals are let in, and its mappings are those that are counted. */
+/* Its signals are let in, it can be cancelled, and its mappings are those that are counted. */
 static void tell(void)
 {
 	sigset_t set;
+	int cancel;
 
 	sigprocmask(SIG_BLOCK, NULL, &set);
 	step_sh->torn |= sigismember(&set, SIGUSR1) || sigismember(&set, SIGTERM);
+	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &cancel);
+	step_sh->torn |= cancel != PTHREAD_CANCEL_ENABLE;
 	step_sh->torn |= !step_sh->jumped && !detaches && *at != MARK;
 	step_sh->again = attached();
 	step_sh->error = mappings();
@@ -135,7 +139,7 @@ static void stopped(bool told)
 		step_check(n >= 0 && n <= 2, "%ld attachments", n);
 		return;
 	}
-	step_check(!step_sh->torn, "the handler, the signal mask, or what is in the segment");
+	step_check(!step_sh->torn, "the handler, the signal mask, the cancelability, or what is in the segment");
 	step_check(n == step_sh->again && n == step_sh->error, "%ld attachments; the victim: %ld, and %ld mappings", n,
 		   step_sh->again, step_sh->error);
 	step_check(step_sh->handled == step_signalled, "handled %d times", step_sh->handled);

@@ -11,6 +11,8 @@
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
 
 #include "proc.h"
 #include "tap.h"
@@ -105,6 +107,17 @@ static void in_turn(int sig, siginfo_t *si, void *context)
 	sh->struck++;
 }
 
+static void lone(int sig, siginfo_t *si, void *context)
+{
+	(void)sig, (void)si, (void)context;
+}
+
+static void counted(int sig, siginfo_t *si, void *context)
+{
+	(void)sig, (void)si, (void)context;
+	sh->struck++;
+}
+
 static void nested(int sig, siginfo_t *si, void *context)
 {
 	sigset_t mask;
@@ -194,6 +207,166 @@ static void a_handler_jumps_out(int sig, const char *what)
 	is(attached(), n, "%s: it can be attached and detached as before", what);
 }
 
+/* A program may install it so: not by sigaction. */
+static void handle_by_number(int sig, void (*handler)(int, siginfo_t *, void *))
+{
+	struct { uintptr_t handler; unsigned long flags; uintptr_t restorer; uint64_t mask; } a;
+
+	handle(sig, handler, 0); /* libc says what is to come after the handler */
+	syscall(SYS_rt_sigaction, sig, NULL, &a, 8);
+	a.handler = (uintptr_t)handler;
+	a.mask = 0;
+	if (syscall(SYS_rt_sigaction, sig, &a, NULL, 8))
+		bail_out("rt_sigaction");
+}
+
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+static void handle_by_sigset(int sig, void (*handler)(int, siginfo_t *, void *))
+{
+	sigset(sig, (void (*)(int))(uintptr_t)handler);
+}
+
+static volatile bool can_jump;
+static volatile int jumps;
+
+static void jump(int sig)
+{
+	(void)sig;
+	jumps++;
+	if (can_jump)
+		siglongjmp(back, 1);
+}
+
+static void *attach_once(void *arg)
+{
+	attach_and_detach();
+	return arg;
+}
+
+/* In a child of its own: a handler that was installed so jumps out, and then another thread attaches. */
+static int jump_out(void *arg)
+{
+	void (*install)(int, void (*)(int, siginfo_t *, void *)) = (void (*)(int, void (*)(int, siginfo_t *, void *)))(uintptr_t)arg;
+	struct itimerval every = { .it_interval.tv_usec = 100, .it_value.tv_usec = 100 };
+	pthread_t t;
+
+	install(SIGALRM, (void (*)(int, siginfo_t *, void *))(uintptr_t)jump);
+	setitimer(ITIMER_REAL, &every, NULL);
+	while (jumps < MANY) {
+		if (!sigsetjmp(back, 1)) {
+			can_jump = true;
+			for (;;)
+				attach_and_detach();
+		}
+		can_jump = false;
+	}
+	setitimer(ITIMER_REAL, &(struct itimerval){ 0 }, NULL);
+	sh->wrong = 0;
+	alarm(10);
+	signal(SIGALRM, SIG_DFL);
+	if (pthread_create(&t, NULL, attach_once, NULL) || pthread_join(t, NULL))
+		return 1;
+	return sh->wrong;
+}
+
+/* Who sends SIGCONT takes back the stop signals that are pending, and the other way round; but not what comes later. */
+static int one_after_the_other(void *arg)
+{
+	const int *sig = arg;
+	pid_t parent = getpid();
+
+	handle(sig[0], lone, 0);
+	handle(sig[1], counted, 0);
+	sh->ready = sh->struck = 0;
+	sender = fork();
+	if (!sender) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (int i = 1; i <= MANY; i++) {
+			kill(parent, sig[0]);
+			kill(parent, sig[1]);
+			if (!wait_until(sh->struck >= i))
+				break;
+		}
+		sh->ready = 1;
+		_exit(0);
+	}
+	while (!sh->ready)
+		attach_and_detach();
+	proc_wait(sender);
+	return sh->struck != MANY;
+}
+
+static void stop_signals(void)
+{
+	is(proc_wait(proc_run(one_after_the_other, (int[]){ SIGCONT, SIGTSTP })), 0, "stopped after it was continued: handled");
+	is(proc_wait(proc_run(one_after_the_other, (int[]){ SIGTSTP, SIGCONT })), 0, "continued after it was stopped: handled");
+}
+
+/* ---- a handler that another thread installs while this one attaches ---- */
+
+static volatile int once_flags, once_signal, once;
+static volatile pid_t attacher;
+
+static void only_once(int sig)
+{
+	(void)sig;
+	once++;
+	if (can_jump)
+		siglongjmp(back, 1);
+}
+
+static void *attach_all_the_while(void *arg)
+{
+	if (!sigsetjmp(back, 1)) {
+		can_jump = true;
+		attacher = gettid();
+		while (!once)
+			attach_and_detach();
+	}
+	can_jump = false;
+	return arg;
+}
+
+static int install_meanwhile(void *arg)
+{
+	struct sigaction sa = { .sa_handler = only_once, .sa_flags = once_flags };
+	pthread_t t;
+
+	(void)arg;
+	attach_and_detach();
+	attach_and_detach();
+	if (pthread_create(&t, NULL, attach_all_the_while, NULL))
+		return 1;
+	while (!attacher)
+		sched_yield();
+	for (volatile int i = random() % 20000; i > 0; i--)
+		;
+	sigaction(once_signal, &sa, NULL);
+	syscall(SYS_tgkill, getpid(), attacher, once_signal);
+	pthread_join(t, NULL);
+	alarm(10);
+	sh->wrong = 0;
+	attach_and_detach();
+	return once != 1 || sh->wrong;
+}
+
+static void another_thread_installs_it(int sig, int flags, const char *what)
+{
+	int bad = 0;
+
+	if (getenv("IPCD_SOCKET")) { /* doc/open.md */
+		skip(what, "with a daemon a handler may not jump out of a call that began before it was installed");
+		return;
+	}
+	once_signal = sig;
+	once_flags = flags;
+	for (int i = 0; i < MANY / 10 && bad < 3; i++) {
+		random();
+		bad += proc_wait(proc_run(install_meanwhile, NULL)) != 0;
+	}
+	is(bad, 0, "%s: it is handled once, and may jump out", what);
+}
+
 static void *loop(void *arg)
 {
 	(void)arg;
@@ -232,6 +405,11 @@ int main(void)
 	a_handler_attaches_too(SIGUSR1, "one by one");
 	a_handler_jumps_out(SIGUSR1, "jumping");
 	threads_attach_all_the_while();
+	is(proc_wait(proc_run(jump_out, (void *)(uintptr_t)handle_by_sigset)), 0, "sigset: a handler jumps out");
+	is(proc_wait(proc_run(jump_out, (void *)(uintptr_t)handle_by_number)), 0, "by number: a handler jumps out");
+	another_thread_installs_it(SIGUSR2, SA_RESETHAND, "one signal only, from another thread");
+	another_thread_installs_it(SIGRTMIN + 3, 0, "queued, from another thread");
+	stop_signals();
 	a_handler_for_one_signal_only();
 	queued_signals_keep_their_order();
 	a_handler_attaches_too(SIGUSR1, "after those that cannot be held");

@@ -229,6 +229,44 @@ static void test_many(int id)
 	is(shm_nattch(id), 0, "and all counted down");
 }
 
+static long locked(void)
+{
+	FILE *f = fopen("/proc/self/status", "r");
+	char line[200];
+	long kb = -1;
+
+	while (f && kb < 0 && fgets(line, sizeof line, f))
+		sscanf(line, "VmLck: %ld", &kb);
+	if (f)
+		fclose(f);
+	return kb;
+}
+
+/* As the program wants all its memory from now on, whatever was attached before. */
+static void test_locked(void)
+{
+	int id = shm_new(64 * PAGE);
+	long before;
+	char *p;
+
+	for (int i = 0; i < 3; i++)
+		shmdt(shm_map(id, 0));
+	if (mlockall(MCL_FUTURE)) {
+		skip("mlockall", "no memory may be locked");
+	} else {
+		before = locked();
+		p = shm_map(id, 0);
+		is(locked() - before, 64 * PAGE / 1024, "mlockall(MCL_FUTURE): what is attached is locked");
+		shmdt(p);
+		munlockall();
+		before = locked();
+		p = shm_map(id, 0);
+		is(locked() - before, 0, "munlockall: it is not");
+		shmdt(p);
+	}
+	obj_remove(SHM, id);
+}
+
 int main(void)
 {
 	int id = shm_new(2 * PAGE);
@@ -242,5 +280,6 @@ int main(void)
 	test_unmapped(id);
 	test_size();
 	test_many(id);
+	test_locked();
 	return done_testing();
 }
