@@ -59,6 +59,7 @@ void handlers_add(sigset_t *set)
 static __thread struct {
 	_Atomic uint32_t depth;
 	_Atomic int sig; /* the one that struck; 0: none */
+	_Atomic int refuse;
 	siginfo_t info;
 	uint64_t mask; /* that it met */
 } held __attribute__((tls_model("initial-exec")));
@@ -133,6 +134,13 @@ static void install_again(int sig)
 	real_sigaction(sig, &a, NULL);
 }
 
+static void send_again(int sig, const siginfo_t *info)
+{
+	if (atomic_load(&some_direct))
+		install_again(sig);
+	raw_call(SYS_rt_tgsigqueueinfo, getpid(), raw_call(SYS_gettid, 0, 0, 0, 0, 0, 0), sig, (long)info, 0, 0);
+}
+
 void signals_deliver(void)
 {
 	int sig = atomic_load_explicit(&held.sig, memory_order_relaxed);
@@ -140,10 +148,23 @@ void signals_deliver(void)
 	uint64_t mask = held.mask;
 
 	atomic_store_explicit(&held.sig, 0, memory_order_relaxed);
-	if (atomic_load(&some_direct))
-		install_again(sig);
-	raw_call(SYS_rt_tgsigqueueinfo, getpid(), raw_call(SYS_gettid, 0, 0, 0, 0, 0, 0), sig, (long)&info, 0, 0);
+	send_again(sig, &info);
 	raw_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, KERNEL_SET, 0, 0);
+}
+
+void signals_refuse(bool on)
+{
+	atomic_store_explicit(&held.refuse, on, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
+/* It comes back blocked, as all others are when the wrapper returns. */
+static void refuse_signal(int sig, const siginfo_t *info)
+{
+	uint64_t all = ~0ull;
+
+	raw_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, 0, KERNEL_SET, 0, 0);
+	send_again(sig, info);
 }
 
 /* ---- wrapped handlers ---- */
@@ -156,6 +177,11 @@ static void wrapper(int sig, siginfo_t *info, void *context)
 	uint32_t used = object_used;
 	uint32_t depth = atomic_load_explicit(&held.depth, memory_order_relaxed);
 
+	if (atomic_load_explicit(&held.refuse, memory_order_relaxed) && !is_fault(sig, info)) {
+		refuse_signal(sig, info);
+		errno = saved;
+		return;
+	}
 	if (depth && !is_fault(sig, info)) {
 		hold_signal(sig, info, context);
 		return;

@@ -23,5 +23,10 @@ bool signals_hold(void);
 /* The section ends. True: one has struck, and signals_deliver is to be called. */
 bool signals_release(void);
 void signals_deliver(void);
+/*
+ * While a thread that blocks its signals lets some in (ppoll): a handler that strikes all the same, because it was
+ * installed meanwhile, does not run; its signal is sent again, and waits until it is let in.
+ */
+void signals_refuse(bool on);
 
 #endif

@@ -276,11 +276,32 @@ static int collect(const struct link *l, struct wire_call *c, uint64_t number, l
 	return r.flags & WIRE_MEMORY ? take_memory(c, r.size) : 0;
 }
 
-static long poll_reply(const struct link *l, const sigset_t *mask)
+/*
+ * Who may come in while a call waits. Handlers only where it sleeps; else those signals only whose effect does not depend
+ * on us, and one that gets a handler meanwhile stays out too.
+ */
+enum let_in { THE_UNHANDLED, HANDLERS };
+
+static long wait_for(struct pollfd *p, const struct timespec *t, const sigset_t *program, enum let_in who)
+{
+	sigset_t mask = *program;
+	long r;
+
+	if (who == THE_UNHANDLED) {
+		handlers_add(&mask);
+		signals_refuse(true);
+	}
+	r = raw_call(SYS_ppoll, (long)p, p ? 1 : 0, (long)t, (long)&mask, 8, 0);
+	if (who == THE_UNHANDLED)
+		signals_refuse(false);
+	return r;
+}
+
+static long poll_reply(const struct link *l, const sigset_t *program, enum let_in who)
 {
 	struct pollfd p = { .fd = l->fd, .events = POLLIN };
 	struct timespec moment = { .tv_nsec = WATCH_NS };
-	long r = raw_call(SYS_ppoll, (long)&p, 1, wire_watch.waits ? (long)&moment : 0, (long)mask, 8, 0);
+	long r = wait_for(&p, wire_watch.waits ? &moment : NULL, program, who);
 
 	if (!r && wire_watch.waits)
 		wire_watch.waits();
@@ -329,8 +350,8 @@ static int complain(struct wire *w, int e)
 	return -ENOSYS;
 }
 
-/* A moment later it may be there. Signals come in as `mask` says; false: it has taken too long. */
-static bool patient(struct wire *w, time_t since, int e, const sigset_t *mask)
+/* A moment later it may be there; false: it has taken too long. */
+static bool patient(struct wire *w, time_t since, int e, const sigset_t *program, enum let_in who)
 {
 	struct timespec moment = { .tv_nsec = RETRY_NS };
 
@@ -339,7 +360,7 @@ static bool patient(struct wire *w, time_t since, int e, const sigset_t *mask)
 		return false;
 	if (seconds() - since >= w->patience)
 		return false;
-	raw_call(SYS_ppoll, 0, 0, (long)&moment, (long)mask, 8, 0);
+	wait_for(NULL, &moment, program, who);
 	if (wire_watch.waits)
 		wire_watch.waits();
 	return true;
@@ -364,7 +385,7 @@ static uint32_t flags_of(const struct wire_call *c, bool repeated)
 }
 
 static int exchange(const struct wire *w, const struct link *l, struct wire_call *c, uint64_t number, bool repeated,
-		    const sigset_t *mask, long *result)
+		    const sigset_t *program, long *result)
 {
 	time_t since = seconds();
 	struct wire_request r = { .magic = WIRE_MAGIC, .version = WIRE_VERSION, .op = c->op, .number = number,
@@ -380,7 +401,7 @@ static int exchange(const struct wire *w, const struct link *l, struct wire_call
 			break;
 		e = wire_watch.waits && seconds() - since > least_patience(w) ? -ETIMEDOUT : 0;
 		if (!e)
-			poll_reply(l, mask);
+			poll_reply(l, program, THE_UNHANDLED);
 	}
 	return e;
 }
@@ -449,7 +470,7 @@ static int check_tables(struct ipc_ns *ns)
 }
 
 /* What is attached counts in the new registry too. */
-static int declare_again(struct ipc_ns *ns, struct link *l, const sigset_t *mask)
+static int declare_again(struct ipc_ns *ns, struct link *l, const sigset_t *program)
 {
 	uint32_t n = 0, done = 0, i = 0, *records;
 	int *ids = malloc((ns->att_count + 1) * (sizeof *ids + sizeof *records)), e = 0;
@@ -466,7 +487,7 @@ static int declare_again(struct ipc_ns *ns, struct link *l, const sigset_t *mask
 		struct wire_call c = { .op = WIRE_ATTACHED, .arg = { 0, done ? WIRE_AGAIN_MORE : WIRE_AGAIN, done + some == n }, .out = ids + done,
 				       .out_size = some * 4, .in = records + done, .in_room = some * 4 };
 
-		e = exchange(ns->wire, l, &c, next_number(l), false, mask, &result);
+		e = exchange(ns->wire, l, &c, next_number(l), false, program, &result);
 		done += some;
 	} while (!e && result >= 0 && done < n);
 	if (!e && result < 0)
@@ -481,7 +502,7 @@ static int declare_again(struct ipc_ns *ns, struct link *l, const sigset_t *mask
 }
 
 /* The daemon has another registry than we have: this one was lost, and that one made from the database. */
-static int renew(struct ipc_ns *ns, struct link *l, int fd, const sigset_t *mask)
+static int renew(struct ipc_ns *ns, struct link *l, int fd, const sigset_t *program)
 {
 	ino_t old = ns->table;
 	struct stat st;
@@ -493,7 +514,7 @@ static int renew(struct ipc_ns *ns, struct link *l, int fd, const sigset_t *mask
 	else if (st.st_ino != ns->table) { /* no other thread has done it */
 		e = map_registry(ns, fd);
 		if (!e)
-			e = declare_again(ns, l, mask);
+			e = declare_again(ns, l, program);
 		if (e)
 			ns->table = old; /* whoever comes next does it again */
 	}
@@ -502,11 +523,11 @@ static int renew(struct ipc_ns *ns, struct link *l, int fd, const sigset_t *mask
 }
 
 /* What was given up need not be done any more. */
-static int tell_left(const struct wire *w, struct link *l, const sigset_t *mask)
+static int tell_left(const struct wire *w, struct link *l, const sigset_t *program)
 {
 	struct wire_call c = { .op = WIRE_LEFT, .arg = { l->left.op, l->left.id, (int64_t)l->left.number } };
 	long result;
-	int e = l->left.number ? exchange(w, l, &c, next_number(l), false, mask, &result) : 0;
+	int e = l->left.number ? exchange(w, l, &c, next_number(l), false, program, &result) : 0;
 
 	if (!e)
 		l->left.number = 0;
@@ -514,7 +535,7 @@ static int tell_left(const struct wire *w, struct link *l, const sigset_t *mask)
 }
 
 /* Make the connection and say who we are; the first time, get a slot. */
-static int introduce(struct ipc_ns *ns, struct link *l, uint32_t who, const sigset_t *mask)
+static int introduce(struct ipc_ns *ns, struct link *l, uint32_t who, const sigset_t *program)
 {
 	struct wire_call c = { .op = WIRE_HELLO, .arg = { ns->tag, who, (int64_t)ns->table,
 							   raw_call(SYS_gettid, 0, 0, 0, 0, 0, 0), ns->pid } };
@@ -522,7 +543,7 @@ static int introduce(struct ipc_ns *ns, struct link *l, uint32_t who, const sigs
 	int e = dial(ns->wire, l);
 
 	if (!e)
-		e = exchange(ns->wire, l, &c, next_number(l), false, mask, &result);
+		e = exchange(ns->wire, l, &c, next_number(l), false, program, &result);
 	if (!e && result < 0)
 		e = (int)result;
 	if (!e && !ns->tag) {
@@ -535,11 +556,11 @@ static int introduce(struct ipc_ns *ns, struct link *l, uint32_t who, const sigs
 			slot_mark(&ns->wire->marks.mark[SLOT_OF(ns->tag)].mutex);
 		}
 	} else if (!e && c.fds == 1) {
-		e = renew(ns, l, c.fd[0], mask);
+		e = renew(ns, l, c.fd[0], program);
 	}
 	close_descriptors(&c);
 	if (!e)
-		e = tell_left(ns->wire, l, mask);
+		e = tell_left(ns->wire, l, program);
 	if (e) {
 		hang_up(l);
 		return e == -EPIPE ? -ECONNRESET : e;
@@ -557,22 +578,15 @@ static struct link *own_link(struct ipc_ns *ns)
 }
 
 /* Is the connection there, and made by who we are now? */
-static int connected(struct ipc_ns *ns, struct link *l, uint32_t who, const sigset_t *mask)
+static int connected(struct ipc_ns *ns, struct link *l, uint32_t who, const sigset_t *program)
 {
 	int e;
 
 	if (ours(l) && l->creds == atomic_load(&creds_generation))
 		return 0;
 	hang_up(l);
-	e = introduce(ns, l, who, mask);
+	e = introduce(ns, l, who, program);
 	return e < 0 ? e : 0;
-}
-
-/* Signals that may come in while a call waits that does not sleep: their effect does not depend on us. */
-static void unhandled(sigset_t *mask, const sigset_t *program)
-{
-	*mask = *program;
-	handlers_add(mask);
 }
 
 /* The daemon has not come back in time: the next one is told. */
@@ -589,21 +603,19 @@ static long request_at_once(struct ipc_ns *ns, struct link *l, uint32_t who, str
 	uint64_t number = c->number ? c->number : next_number(l);
 	time_t since = seconds();
 	bool repeated = c->number;
-	sigset_t mask;
 	long result;
 	int e;
 
-	unhandled(&mask, program);
 	do {
-		e = connected(ns, l, who, &mask);
+		e = connected(ns, l, who, program);
 		if (!e) {
-			e = exchange(ns->wire, l, c, number, repeated, &mask, &result);
+			e = exchange(ns->wire, l, c, number, repeated, program, &result);
 			if (!e || e == -EFAULT) /* the program's memory */
 				return e ? e : result;
 			hang_up(l);
 			repeated = true;
 		}
-	} while (patient(ns->wire, since, e, &mask));
+	} while (patient(ns->wire, since, e, program, THE_UNHANDLED));
 	if (c->ended)
 		give_up(l, c, number);
 	return complain(ns->wire, e);
@@ -627,15 +639,13 @@ static void end_sleep(struct frame *f)
 	struct sleeper *s = (struct sleeper *)((char *)f - offsetof(struct sleeper, frame));
 	struct wire_call cancel = { .op = WIRE_CANCEL, .arg = { (int64_t)s->number } };
 	time_t since = seconds();
-	sigset_t mask;
 	struct cold c;
 	long result = -EINTR;
 	int e;
 
 	if (atomic_load(&f->settled)) /* the next signal comes as this one's handler is about to run */
 		return;
-	ns_quiet(&c);
-	unhandled(&mask, &c.mask); /* no handler comes in here, which would take this frame's reply */
+	ns_quiet(&c); /* no handler comes in here, which would take this frame's reply */
 	do {
 		struct wire_request r = { .magic = WIRE_MAGIC, .version = WIRE_VERSION, .op = WIRE_CANCEL,
 					  .number = s->number, .arg = { (int64_t)s->number } };
@@ -643,15 +653,15 @@ static void end_sleep(struct frame *f)
 		e = ours(s->link) ? transmit(s->link, &r, &cancel) : -EPIPE;
 		while (!e && (e = collect(s->link, s->call, s->number, &result)) == -EAGAIN) {
 			e = 0;
-			poll_reply(s->link, &mask);
+			poll_reply(s->link, &c.mask, THE_UNHANDLED);
 		}
 		if (e) { /* the daemon has gone: the next one knows the request, or never heard of it */
 			hang_up(s->link);
-			e = connected(s->frame.ns, s->link, s->frame.who, &mask);
+			e = connected(s->frame.ns, s->link, s->frame.who, &c.mask);
 			if (!e && !say(s, true))
 				e = -EAGAIN;
 		}
-	} while (e && patient(s->frame.ns->wire, since, e, &mask));
+	} while (e && patient(s->frame.ns->wire, since, e, &c.mask, THE_UNHANDLED));
 	if (e)
 		give_up(s->link, s->call, s->number);
 	f->result = e ? -EINTR : (int)result;
@@ -676,11 +686,11 @@ static bool doze(struct sleeper *s)
 	long r;
 
 	if (!s->call->cancels)
-		return poll_reply(s->link, &s->cold->mask) == -EINTR;
+		return poll_reply(s->link, &s->cold->mask, HANDLERS) == -EINTR;
 	pthread_cleanup_push(cancelled, s);
 	pthread_setcancelstate(s->cold->cancel, NULL);
 	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
-	r = poll_reply(s->link, &s->cold->mask);
+	r = poll_reply(s->link, &s->cold->mask, HANDLERS);
 	pthread_setcanceltype(type, NULL);
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
 	pthread_cleanup_pop(0);
@@ -714,14 +724,12 @@ static long request_that_sleeps(struct ipc_ns *ns, struct link *l, uint32_t who,
 	time_t since = seconds();
 	bool repeated = c->number;
 	long result = -EINTR;
-	sigset_t mask;
 	int e;
 
-	unhandled(&mask, &cold->mask);
 	if (repeated) /* it waits there already */
 		ipc_frame = &s.frame;
 	do {
-		e = connected(ns, l, who, &mask);
+		e = connected(ns, l, who, &cold->mask);
 		if (!e) {
 			ipc_frame = &s.frame; /* from now on, also while there is no daemon, it is to be ended */
 			e = sleep_until_reply(&s, repeated, &result);
@@ -730,7 +738,7 @@ static long request_that_sleeps(struct ipc_ns *ns, struct link *l, uint32_t who,
 			hang_up(l);
 			repeated = true;
 		}
-	} while (patient(ns->wire, since, e, &cold->mask) && !atomic_load(&s.frame.settled));
+	} while (patient(ns->wire, since, e, &cold->mask, HANDLERS) && !atomic_load(&s.frame.settled));
 	ipc_frame = NULL;
 	if (atomic_load(&s.frame.settled))
 		return s.frame.result;
@@ -805,7 +813,6 @@ int wire_enter(struct ipc_ns *ns, uint32_t *link, const sigset_t *program)
 	struct wire *w = ns->wire;
 	time_t since = seconds();
 	bool found = false;
-	sigset_t mask;
 	struct link *l;
 	int e, unused;
 
@@ -825,17 +832,16 @@ int wire_enter(struct ipc_ns *ns, uint32_t *link, const sigset_t *program)
 	l = &w->links[*link];
 	l->fd = -1;
 	l->number = l->left.number = 0;
-	unhandled(&mask, program);
 	ns->pid = getpid();
 	do {
-		e = introduce(ns, l, 0, &mask);
+		e = introduce(ns, l, 0, program);
 		if (e == -ESTALE) { /* of a namespace that the daemon has not any more */
 			ns->tag = 0;
-			e = introduce(ns, l, 0, &mask);
+			e = introduce(ns, l, 0, program);
 		}
 		if (e >= 0)
 			return e;
-	} while (patient(w, since, e, &mask));
+	} while (patient(w, since, e, program, THE_UNHANDLED));
 	atomic_store(&l->used, 0);
 	return complain(w, e);
 }
