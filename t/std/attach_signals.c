@@ -75,7 +75,7 @@ static void send_many(int sig, bool at_once)
 		return;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	for (int i = 1; i <= MANY; i++) {
-		while (!at_once && sh->ready < i)
+		while (sh->ready < (at_once ? 1 : i))
 			sched_yield();
 		while (sigqueue(parent, sig, (union sigval){ .sival_int = i }) && errno == EAGAIN)
 			sched_yield();
@@ -162,6 +162,7 @@ static void queued_signals_keep_their_order(void)
 
 	handle(SIGRTMIN + 2, in_turn, 0);
 	send_many(SIGRTMIN + 2, true);
+	sh->ready = 1;
 	until_all();
 	end("queued");
 	is(attached(), before, "queued: nothing stays attached");
