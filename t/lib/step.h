@@ -608,8 +608,16 @@ __attribute__((unused)) static void step_scene(const struct step_scene *s, long 
 		return;
 	step_now = s;
 	snprintf(step_sh->round, sizeof step_sh->round, "%s, recorded", s->name);
-	s->prepare();
-	step_record(&t);
+	for (;;) { /* some calls go another way when the second has changed since the last one */
+		time_t began = time(NULL);
+
+		s->prepare();
+		step_record(&t);
+		if (time(NULL) == began || t.count > 5000)
+			break;
+		step_finish(0);
+		step_end(false);
+	}
 	if (!every)
 		every = t.count / STEP_FEW + 1;
 	ok(step_sh->done && t.count > 50, "%s: a call of %d instructions%s", s->name, t.count - (t.skip_to - t.skip_from),
