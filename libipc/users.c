@@ -523,6 +523,8 @@ void users_collect(const char *base)
 	for (int i = 0; i < n; i++)
 		if (!u[i].count && !users_locked(dir[i]))
 			users_remove(dir[i]);
+	if (!geteuid())
+		users_collect_sockets(base);
 	free(w);
 	free(u);
 	free(dir);

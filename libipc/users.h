@@ -70,6 +70,9 @@ int users_make_socket_dir(const char *dir, char *out, size_t size, int *fd);
 /* -EBUSY: there are users. */
 int users_remove_socket_dir(const char *dir);
 
+/* Those in whose place no namespace is any more, and that nobody uses. */
+void users_collect_sockets(const char *base);
+
 /* A daemon's client: be one of the users, if the daemon is a private one, until the mapping's end; NULL: it is not. */
 void *users_join(const char *socket);
 

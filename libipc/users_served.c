@@ -4,8 +4,10 @@
  *
  * The directory private-PID-XXXXXX has its socket in /run/ipcrun-PID-XXXXXX, which others may enter and not list. Beside
  * the socket is a file `users`, which every client keeps locked for reading, whatever its uid: so one can wait for the
- * last one, and ask. Made after the namespace's directory and removed before it, it is never left alone.
+ * last one, and ask. Made after the namespace's directory and removed before it, it is never alone; unless others have
+ * removed that one.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -20,6 +22,7 @@
 
 #define PLACE "/run"
 #define MAKER "private-"
+#define SOCKETS "ipcrun-"
 
 bool users_socket_dir(const char *dir, char *out, size_t size)
 {
@@ -28,7 +31,7 @@ bool users_socket_dir(const char *dir, char *out, size_t size)
 
 	name = name ? name + 1 : dir;
 	if (strncmp(name, MAKER, sizeof MAKER - 1) ||
-	    snprintf(out, size, PLACE "/ipcrun-%s", name + sizeof MAKER - 1) >= (int)size)
+	    snprintf(out, size, PLACE "/" SOCKETS "%s", name + sizeof MAKER - 1) >= (int)size)
 		return false;
 	return !lstat(out, &st) && S_ISDIR(st.st_mode) && st.st_uid == geteuid();
 }
@@ -47,7 +50,7 @@ int users_make_socket_dir(const char *dir, char *out, size_t size, int *fd)
 	const char *name = strrchr(dir, '/') + sizeof MAKER;
 	char path[PATH_MAX];
 
-	if (snprintf(out, size, PLACE "/ipcrun-%s", name) >= (int)size ||
+	if (snprintf(out, size, PLACE "/" SOCKETS "%s", name) >= (int)size ||
 	    snprintf(path, sizeof path, "%s/users", out) >= (int)sizeof path)
 		return ns_fail(-ENAMETOOLONG, "the name %s is too long", dir);
 	if (mkdir(out, 0700))
@@ -83,6 +86,21 @@ int users_remove_socket_dir(const char *dir)
 	if (fd >= 0)
 		close(fd);
 	return e;
+}
+
+void users_collect_sockets(const char *base)
+{
+	DIR *d = opendir(PLACE);
+	struct dirent *e;
+	char dir[PATH_MAX];
+
+	while (d && (e = readdir(d)))
+		if (!strncmp(e->d_name, SOCKETS, sizeof SOCKETS - 1) &&
+		    snprintf(dir, sizeof dir, "%s/" MAKER "%s", base, e->d_name + sizeof SOCKETS - 1) < (int)sizeof dir &&
+		    access(dir, F_OK) && errno == ENOENT)
+			users_remove_socket_dir(dir);
+	if (d)
+		closedir(d);
 }
 
 void *users_join(const char *socket)

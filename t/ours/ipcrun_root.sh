@@ -366,6 +366,26 @@ collected() {
 }
 check "... also when all are killed at once" soon collected
 
+# Any ipcrun collects, at any moment: so they come by their names when all is done.
+orphan=/run/ipcrun-4194304-$$
+mkdir -m 711 "/run/t-$$"a "/run/t-$$"b
+touch "/run/t-$$"a/{users,socket} "/run/t-$$"b/users
+perl -e 'open my $f, "<", "$ARGV[0]/users" or die; my $l = pack "s2x4q2ix4", 0, 0, 0, 0, 0; fcntl $f, 37, $l or die "$!";
+	rename $ARGV[0], $ARGV[1] or die "$!"; sleep 100' "/run/t-$$"b "${orphan}b" &
+holder=$!
+mv "/run/t-$$"a "${orphan}a"
+soon test -e "${orphan}b"
+"$IPCRUN" true
+check "a socket's directory whose namespace is gone is collected" test ! -e "${orphan}a"
+check "... unless somebody uses it" test -e "${orphan}b/users"
+kill $holder
+wait $holder 2>/dev/null
+orphan_gone() {
+	"$IPCRUN" true
+	[ ! -e "${orphan}b" ]
+}
+check "... and then it goes" soon orphan_gone
+
 program undermined perl -e "$made"
 soon has_said undermined made
 rm -rf "$dir"
