@@ -210,6 +210,7 @@ void object_made(struct ipc_ns *ns);
 extern __thread uint32_t object_used __attribute__((tls_model("initial-exec")));
 bool object_moved(struct ipc_ns *ns, enum kind kind, int id, uint32_t used);
 void object_removing(struct ipc_ns *ns, enum kind kind, uint32_t file);
+void object_leaving(struct ipc_ns *ns, enum kind kind, uint32_t file);
 
 /* It has been set aside: say so, once. Async-signal-safe. */
 void object_damaged(struct ipc_ns *ns, enum kind kind, const struct obj *o);

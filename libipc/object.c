@@ -255,9 +255,17 @@ void object_removing(struct ipc_ns *ns, enum kind kind, uint32_t file)
 	atomic_store(&ns->slots->row[SLOT_OF(maker(ns))].making, (uint64_t)(kind + 1) << 32 | file);
 }
 
+void object_leaving(struct ipc_ns *ns, enum kind kind, uint32_t file)
+{
+	atomic_store(&ns->slots->row[SLOT_OF(maker(ns))].leaving, (uint64_t)(kind + 1) << 32 | file);
+}
+
 void object_made(struct ipc_ns *ns)
 {
-	atomic_store(&ns->slots->row[SLOT_OF(maker(ns))].making, 0);
+	struct slot_row *r = &ns->slots->row[SLOT_OF(maker(ns))];
+
+	atomic_store(&r->making, 0);
+	atomic_store(&r->leaving, 0);
 }
 
 /* A new file, mapped by nobody: its descriptor, or -errno. The slot notes it until object_made. */

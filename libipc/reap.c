@@ -75,9 +75,8 @@ static void free_whos(struct ipc_ns *ns, uint32_t tag)
 
 /* It died, or another of its threads called exec, while it made or removed an object: a file that no row names is
  * nobody's. */
-static void finish_making(struct ipc_ns *ns, uint32_t tag)
+static void finish_file(struct ipc_ns *ns, uint32_t tag, uint64_t making)
 {
-	uint64_t making = atomic_load(&ns->slots->row[SLOT_OF(tag)].making);
 	enum kind kind = (enum kind)((making >> 32) - 1);
 	uint32_t high;
 	char name[24];
@@ -96,6 +95,14 @@ static void finish_making(struct ipc_ns *ns, uint32_t tag)
 		file_remove(ns, name);
 }
 
+static void finish_making(struct ipc_ns *ns, uint32_t tag)
+{
+	struct slot_row *r = &ns->slots->row[SLOT_OF(tag)];
+
+	finish_file(ns, tag, atomic_load(&r->making));
+	finish_file(ns, tag, atomic_load(&r->leaving));
+}
+
 void reap_exec(struct ipc_ns *ns, int who, uint32_t tag)
 {
 	uint32_t mine = (uint32_t)who;
@@ -104,6 +111,7 @@ void reap_exec(struct ipc_ns *ns, int who, uint32_t tag)
 	attach_drop_all(ns, who, tag, slot_pid(ns, tag));
 	finish_making(ns, tag);
 	atomic_store(&ns->slots->row[SLOT_OF(tag)].making, 0);
+	atomic_store(&ns->slots->row[SLOT_OF(tag)].leaving, 0);
 	for (uint32_t w = 1; w < whos_high(ns); w++) {
 		uint64_t owner = tag;
 

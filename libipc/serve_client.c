@@ -161,6 +161,7 @@ static int new_slot(struct ipc_ns *ns, pid_t pid, uid_t uid, int *lock)
 		}
 		r->uid = uid + 1;
 		atomic_store(&r->making, 0);
+		atomic_store(&r->leaving, 0);
 		atomic_store(&r->start, 0);
 		mutex = slot_mutex(ns, slot);
 		*lock = mutex ? lock_file(ns, slot, true) : -ENOMEM;

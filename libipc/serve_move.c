@@ -92,7 +92,7 @@ int move_object(struct ipc_ns *ns, int who, struct obj *o, struct row *r, const 
 	area_freeze(&a);
 	e = copy_area(ns, r->kind, &a, old, &file);
 	if (!e) {
-		object_removing(ns, r->kind, old);
+		object_leaving(ns, r->kind, old); /* and the copy stays noted: one of them has no row */
 		e = registry_set_perm(ns, who, r, to->uid, to->gid, to->mode, size, file);
 		if (e) {
 			object_name(name, r->kind, (int)file);

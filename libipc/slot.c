@@ -342,6 +342,7 @@ int slot_take(struct ipc_ns *ns)
 		atomic_store(&file->count, 0);
 		atomic_store(&r->start, start);
 		atomic_store(&r->making, 0);
+		atomic_store(&r->leaving, 0);
 		settle_in(ns, slot, file);
 		slot_mark(&r->mutex);
 		atomic_store(&r->word, WORD(SLOT_LIVE, gen, ns->pid));
@@ -472,6 +473,7 @@ int slot_fork_prepare(struct ipc_ns *ns)
 		}
 		atomic_store(&file->count, 0);
 		atomic_store(&r->making, 0);
+		atomic_store(&r->leaving, 0);
 		atomic_store(&r->start, 0);
 		ns->fork_file = file;
 		ns->fork_slot = slot;

@@ -31,6 +31,7 @@ struct slot_row {
 	pthread_mutex_t mutex;
 	uint32_t uid; /* a daemon's client: in whose marks its mutex is, + 1 */
 	_Atomic uint64_t making; /* file that is being created or removed: kind + 1 << 32, number */
+	_Atomic uint64_t leaving; /* that is to be removed when what is being made is there */
 } __attribute__((aligned(128)));
 
 struct slots {

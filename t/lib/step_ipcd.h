@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * ipcd itself, stopped or killed at each system call that it makes for one request (before it and after it), with the
- * client alive or killed there too. Meanwhile the owner's calls on the object go on at once and find it consistent; when
- * ipcd goes on, or is started again, the client has its answer, sleepers are woken, and once the client is dead every
- * unit, adjustment, message, attachment, slot and file is accounted for.
+ * ipcd itself, stopped or killed at each system call that it makes for one request (before it, after it, or a random
+ * number of instructions later), with the client alive or killed there too. Meanwhile the owner's calls on the object
+ * go on at once and find it consistent; when ipcd goes on, or is started again, the client has its answer, sleepers are
+ * woken, and once the client is dead every unit, adjustment, message, attachment, slot and file is accounted for.
  *
  * A request that ipcd had performed and not answered when it was killed may be performed twice (doc/open.md), so a scene
  * is told how often its effect may be there. Everything else is exact. While ipcd is stopped the test itself makes hot
@@ -40,6 +40,7 @@ static struct {
 	volatile uint64_t serial;
 } *client;
 static bool killed; /* ipcd, in this round */
+static bool unheard; /* the client died before it could tell its answer */
 static int before;  /* how often the request had been performed by then */
 static int twice;   /* rounds where a request was performed twice */
 
@@ -60,6 +61,30 @@ static void resume(int i)
 {
 	thread[i].stopped = false;
 	ptrace(PTRACE_SYSCALL, thread[i].tid, NULL, NULL);
+}
+
+/* Some instructions further, most often few, so that what is met is not always a system call. */
+static void creep(int i)
+{
+	long n = random() % 4 ? random() % (1 << random() % 12) : 0;
+	int status;
+
+	for (; n > 0; n--) {
+		double end = proc_now() + 0.05;
+		struct user_regs_struct r;
+
+		ptrace(PTRACE_GETREGS, thread[i].tid, NULL, &r);
+		if (is_rest(r.rax) && (ptrace(PTRACE_PEEKTEXT, thread[i].tid, (void *)r.rip, NULL) & 0xffff) == 0x050f)
+			return;
+		ptrace(PTRACE_SINGLESTEP, thread[i].tid, NULL, NULL);
+		while (waitpid(thread[i].tid, &status, __WALL | WNOHANG) != thread[i].tid)
+			if (proc_now() > end) { /* it waits for another one, which we have stopped */
+				thread[i].stopped = false;
+				return;
+			}
+		if (!WIFSTOPPED(status))
+			bail_out("a thread of ipcd has ended");
+	}
 }
 
 /* A stop of the thread's. True: it is the one where something is to happen. */
@@ -141,8 +166,10 @@ static bool pump(bool (*until)(void))
 			if (waitpid(thread[i].tid, &status, __WALL | WNOHANG) != thread[i].tid)
 				continue;
 			any = true;
-			if (stop_of(i, status))
+			if (stop_of(i, status)) {
+				creep(i);
 				return true;
+			}
 			if (!thread[i].stopped)
 				bail_out("a thread of ipcd has ended");
 			resume(i);
@@ -262,22 +289,33 @@ static void wait_for_answer(void)
 	step_check(client->answered, "no answer, %s", where);
 }
 
+/* What a client does not see is a registry in the middle of an operation: it waits for the daemon then. */
+static int look_now(bool alive)
+{
+	if (step_ns->reg.head && WHO(atomic_load(&step_ns->reg.head->op)))
+		return 1;
+	return now->look(0, 1, alive);
+}
+
 static void at_the_stop(void)
 {
 	stop_all();
-	now->look(0, 1, true);
+	step_sh->progress++;
+	look_now(true);
 	if (act == ACT_CLIENT) {
 		client_ends();
-		now->look(0, 1, false);
+		unheard = true;
+		look_now(false);
 	}
 	if (act == ACT_KILL || act == ACT_BOTH) {
 		kill_daemon();
-		before = now->look(0, 1, true);
+		before = look_now(true);
 		if (now->away)
 			now->away();
 		if (act == ACT_BOTH) {
 			client_ends();
-			now->look(0, 1, false);
+			unheard = true;
+			look_now(false);
 		}
 		ipcd_start();
 	} else {
@@ -288,11 +326,11 @@ static void at_the_stop(void)
 /* False: there was no such system call. */
 static bool round_of(long n)
 {
-	bool stopped, dead;
+	bool stopped;
 
 	step_sh->k = n;
 	step_sh->progress++;
-	killed = false;
+	killed = unheard = false;
 	before = 0;
 	memset((void *)client, 0, sizeof *client);
 	now->prepare();
@@ -308,8 +346,7 @@ static bool round_of(long n)
 		at_the_stop();
 	else
 		trace_end();
-	dead = stopped && (act == ACT_CLIENT || act == ACT_BOTH);
-	if (!dead) {
+	if (!unheard) {
 		wait_for_answer();
 		step_quiet();
 		now->look(1, 1 + before, true);

@@ -438,7 +438,7 @@ static void msg_after(void)
 		step_check(account[i].got <= account[i].sent, "message %d came %d times, %s", i, account[i].got, where);
 		lost += account[i].sent && !account[i].got;
 	}
-	step_check(lost <= (receives && (before || !client->answered)), "%d messages are lost, %s", lost, where);
+	step_check(lost <= (receives && (before || unheard)), "%d messages are lost, %s", lost, where);
 	step_check(!queued() && !msg_waiting(), "an empty queue, %s", where);
 }
 
