@@ -85,6 +85,12 @@ static int join(struct frame *f, struct txn *t, const struct sem_req *r)
 	return txn_commit(t) ? 0 : 1;
 }
 
+/* In a daemon: its process has died while the call is performed, and its undo row was settled. It gets another one. */
+static bool row_lost(const struct ipc_ns *ns, const struct area *a, const struct sem_req *r)
+{
+	return ns->base && r->undo >= 0 && area_value(a, undo_cell(a, (uint32_t)r->undo, 0)) != ns->tag;
+}
+
 static int operate_slow(struct ipc_ns *ns, int who, struct obj *o, int id, const struct area *area, struct sem_req *r,
 			uint32_t signals, const struct timespec *deadline)
 {
@@ -108,6 +114,14 @@ static int operate_slow(struct ipc_ns *ns, int who, struct obj *o, int id, const
 			txn_stage(&t, area_big(a, f.who), 3 * a->count + 64);
 		if (!sem_settled(ns, who, o, &t))
 			continue;
+		if (row_lost(ns, a, r)) {
+			txn_valid(&t);
+			r->undo = sem_set_undo(ns, who, o);
+			if (r->undo >= 0)
+				continue;
+			ipc_frame = NULL;
+			return r->undo;
+		}
 		e = area_value(a, S_FLAGS) & S_REMOVED ? -EIDRM : sem_plan(&t, r);
 		if (e < 0) {
 			if (!txn_valid(&t)) {
@@ -190,6 +204,13 @@ int sem_set_operate(struct ipc_ns *ns, int who, struct obj *o, int id, const str
 		txn_begin(&t, a, (uint32_t)who);
 		if (!sem_settled(ns, who, o, &t))
 			continue;
+		if (row_lost(ns, a, &r)) {
+			txn_valid(&t);
+			r.undo = sem_set_undo(ns, who, o);
+			if (r.undo < 0)
+				return r.undo;
+			continue;
+		}
 		e = area_value(a, S_FLAGS) & S_REMOVED ? -EIDRM : sem_plan(&t, &r);
 		if (e) {
 			if (!txn_valid(&t))
