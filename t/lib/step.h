@@ -261,8 +261,10 @@ static void step_quiet(void)
 		return;
 	while (!step_idle(&times) || times != before) {
 		before = times;
-		if (proc_now() > end)
+		if (proc_now() > end) {
+			diag("%s, step %ld", step_sh->round, step_sh->k);
 			bail_out("ipcd does not come to rest");
+		}
 		sched_yield();
 	}
 }
