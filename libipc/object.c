@@ -115,7 +115,7 @@ int object_permit_slow(struct ipc_ns *ns, enum kind kind, int id, struct obj *o,
 	if (!ns->wire || creds_get()->uid == p.uid)
 		granted |= MAY_MAP;
 	*size = r.v[R_SIZE];
-	if (ns->base || creds_uncertain()) /* true of this client only, or of this moment */
+	if (ns->server || creds_uncertain()) /* true of this client only, or of this moment */
 		return granted;
 	atomic_store(&o->seen, 0);
 	o->granted = (uint32_t)granted;
