@@ -48,6 +48,10 @@ struct area_head {
 };
 #define AREA_CELLS (offsetof(struct area_head, cell) / 8)
 
+/* Of an object's area: the cell of its flags, and the flag that says that it has gone. */
+#define AREA_FLAGS AREA_CELLS
+#define AREA_REMOVED 1
+
 struct entry {
 	uint32_t cell; /* byte offset / 8 */
 	uint32_t value;

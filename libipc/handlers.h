@@ -8,6 +8,8 @@
 
 /* The signals that the program has handlers for. */
 void handlers_add(sigset_t *set);
+/* The kernel's: for a handler of ours, which settles nothing first. */
+int signal_unwrapped(int sig, const struct sigaction *act, struct sigaction *old);
 int signal_action(int sig, const struct sigaction *act, struct sigaction *old);
 sighandler_t signal_simple(int sig, sighandler_t handler, int flags);
 sighandler_t bsd_signal(int sig, sighandler_t handler);

@@ -13,6 +13,7 @@
 enum { M_FLAGS = AREA_CELLS, M_HEAD, M_TAIL, M_RHEAD, M_SHEAD, M_LSPID, /* and the rest, in other cache lines: */
        M_STIME, M_LRPID, M_RTIME, M_CTIME, M_RTAIL, M_STAIL, M_GATE, M_END, M_FREE };
 enum { M_REMOVED = 1, M_MORE = 2, M_EXPUNGE = 4, M_RECHECK = 8 /* senders that wait may have lost their permission */ };
+_Static_assert((int)M_FLAGS == (int)AREA_FLAGS && (int)M_REMOVED == AREA_REMOVED, "where the daemon sets it");
 #define UNIT 64
 #define CBYTES(hot) ((uint32_t)(hot)) /* the hot word: lent:1, messages:31, bytes:32 */
 #define QNUM(hot) ((uint32_t)((hot) >> 32) & 0x7fffffffu)

@@ -149,17 +149,18 @@ static int operate_slow(struct ipc_ns *ns, int who, struct obj *o, int id, const
 	}
 }
 
-int sem_set_resume(struct ipc_ns *ns, int who, struct obj *o, int id, const struct sembuf *sops, uint32_t nsops,
-		   const struct timespec *deadline)
+int sem_set_resume(struct ipc_ns *ns, int who, struct obj *o, int id, const struct timespec *deadline)
 {
 	struct frame f = { .ns = ns, .kind = KIND_SEM, .obj = o, .area = o->area, .opened = (uint32_t)id + 1,
 			   .who = (uint32_t)who, .look = look };
+	struct sem_req r;
 
 	if (!object_same(o, id))
 		return -EIDRM;
 	if (!wait_resume(&f))
 		return -ENOENT;
-	f.head = is_alter(sops, nsops) ? S_AHEAD : S_ZHEAD;
+	sem_load_request(&f.area, f.who, &r); /* where it stands, not where it is said to */
+	f.head = is_alter(r.sops, r.nsops) ? S_AHEAD : S_ZHEAD;
 	f.tail = f.head == S_AHEAD ? S_ATAIL : S_ZTAIL;
 	return wait_sleep(&f, deadline);
 }

@@ -17,6 +17,8 @@ enum { S_FLAGS = AREA_CELLS, S_OTIME, S_AHEAD, S_ZHEAD, S_UHIGH, S_PID, /* and t
        S_CTIME, S_ATAIL, S_ZTAIL, S_GATE, S_FIRST = 20 };
 enum { S_REMOVED = 1, S_MORE = 2, S_ZERO = 4 }; /* S_ZERO: a semaphore is 0 that was changed */
 
+_Static_assert(S_FLAGS == AREA_FLAGS && S_REMOVED == AREA_REMOVED, "where the daemon sets it");
+
 #define VAL(num) (S_FIRST + 2 * (num)) /* not of the first one, whose pid is in the first line too */
 #define PID(num) ((num) ? S_FIRST + 2 * (num) + 1 : S_PID)
 #define SEMVAL(v) ((int)((v) & 0xffff))
@@ -36,8 +38,9 @@ int sem_set_create(struct ipc_ns *ns, uint32_t nsems, uint32_t *file);
 int sem_set_operate(struct ipc_ns *ns, int who, struct obj *o, int id, const struct sembuf *sops, uint32_t nsops,
 		    const struct timespec *deadline);
 /* Go on with the request wait_serial of this thread, which waits there or has been performed; -ENOENT: it is not there. */
-int sem_set_resume(struct ipc_ns *ns, int who, struct obj *o, int id, const struct sembuf *sops, uint32_t nsops,
-		   const struct timespec *deadline);
+int sem_set_resume(struct ipc_ns *ns, int who, struct obj *o, int id, const struct timespec *deadline);
+/* A request that this who number left there, and does not come back for. */
+void sem_set_withdraw(struct ipc_ns *ns, int who, struct obj *o);
 /* This process's undo row, made at its first SEM_UNDO, also of an operation that fails. */
 int sem_set_undo(struct ipc_ns *ns, int who, struct obj *o);
 int sem_set_query(struct ipc_ns *ns, int who, struct obj *o, uint32_t num, int cmd);

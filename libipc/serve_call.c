@@ -114,7 +114,7 @@ static struct timespec until(int64_t s, int64_t ns)
 }
 
 /* One that slept while there was no daemon: it still does, or has been performed. */
-static long resume_semop(struct call *k, struct sembuf *sops, size_t nsops)
+static long resume_semop(struct call *k)
 {
 	struct timespec deadline = { ARG(3), ARG(4) };
 	int id = (int)ARG(0), who = (int)k->conn->who, e, moves = 0;
@@ -122,10 +122,13 @@ static long resume_semop(struct call *k, struct sembuf *sops, size_t nsops)
 
 	do {
 		e = object_open(view_of(k), KIND_SEM, id, who, &o);
-		if (!e)
-			e = sem_set_resume(view_of(k), who, o, id, sops, (uint32_t)nsops, ARG(2) ? &deadline : NULL);
+		if (e)
+			return !REPEATED ? -ENOENT : e == -EINVAL ? -EIDRM : e; /* it was removed while there was no daemon */
+		e = REPEATED ? sem_set_resume(view_of(k), who, o, id, ARG(2) ? &deadline : NULL) : -ENOENT;
 	} while (e == -EIDRM && moves++ < CALL_MOVES && object_moved(view_of(k), KIND_SEM, id, object_used));
-	return e == -EINVAL ? -EIDRM : e; /* it has been removed since the call was made */
+	if (e == -ENOENT) /* nobody stands in a list twice */
+		sem_set_withdraw(view_of(k), who, o);
+	return e;
 }
 
 static long perform_semop(struct call *k)
@@ -143,8 +146,8 @@ static long perform_semop(struct call *k)
 		return -ENOMEM;
 	memcpy(sops, k->payload, k->size);
 	left = until(ARG(3), ARG(4));
-	if (REPEATED)
-		r = resume_semop(k, sops, nsops);
+	if (REPEATED || k->conn->resumed)
+		r = resume_semop(k);
 	if (r == -ENOENT)
 		r = result(ipc_semtimedop(view_of(k), (int)ARG(0), sops, nsops, ARG(2) ? &left : NULL));
 	free(sops);
@@ -217,6 +220,7 @@ static long perform_semctl(struct call *k)
 
 /* ---- messages ---- */
 
+/* As resume_semop; with a buffer, a receiver's. */
 static long resume_message(struct call *k, void *msg, size_t size)
 {
 	int id = (int)ARG(0), who = (int)k->conn->who, moves = 0;
@@ -225,12 +229,18 @@ static long resume_message(struct call *k, void *msg, size_t size)
 
 	do {
 		r = object_open(view_of(k), KIND_MSG, id, who, &o);
-		if (!r && k->request.op == WIRE_MSGSND)
+		if (r)
+			return !REPEATED ? -ENOENT : r == -EINVAL ? -EIDRM : r;
+		if (!REPEATED)
+			r = -ENOENT;
+		else if (k->request.op == WIRE_MSGSND)
 			r = msg_queue_send_resume(view_of(k), who, o, id);
-		else if (!r)
+		else
 			r = msg_queue_receive_resume(view_of(k), who, o, id, msg, size, ARG(2), (int)ARG(3));
 	} while (r == -EIDRM && moves++ < CALL_MOVES && object_moved(view_of(k), KIND_MSG, id, object_used));
-	return r == -EINVAL ? -EIDRM : r;
+	if (r == -ENOENT)
+		msg_queue_withdraw(view_of(k), who, o);
+	return r;
 }
 
 static long perform_msgsnd(struct call *k)
@@ -238,7 +248,7 @@ static long perform_msgsnd(struct call *k)
 	long type = (long)ARG(1), r = -ENOENT;
 	char *msg;
 
-	if (REPEATED)
+	if (REPEATED || k->conn->resumed)
 		r = resume_message(k, NULL, 0);
 	if (r != -ENOENT)
 		return r;
@@ -265,8 +275,9 @@ static long perform_msgrcv(struct call *k)
 		msg = k->buffer = malloc(sizeof(long) + size);
 		if (!msg)
 			return -ENOMEM;
+		memset(msg, 0, sizeof(long)); /* a forged result would show what was there */
 	}
-	if (REPEATED)
+	if (REPEATED || k->conn->resumed)
 		r = resume_message(k, msg, size);
 	if (r == -ENOENT)
 		r = result(ipc_msgrcv(view_of(k), (int)ARG(0), msg, size, (long)ARG(2), (int)ARG(3)));
@@ -396,21 +407,20 @@ static bool has_attached(struct ipc_ns *ns, uint32_t tag, int id)
 	return found;
 }
 
-/* A slot that this process may add to: its own, or that of a child which it is making. */
-static struct ipc_ns *own_or_childs(struct call *k, uint32_t tag)
+/* A slot that this process may add to: its own, or that of a child which it is making. With a reference. */
+static struct client *own_or_childs(struct call *k, uint32_t tag)
 {
-	struct ipc_ns *v = view_of(k), *child = NULL;
-	struct slot_row *r = &v->slots->row[SLOT_OF(tag)];
-	uint64_t word = atomic_load(&r->word);
+	struct client *own = k->conn->client, *c = client_get(k->server, tag ? tag : own->tag);
+	uint64_t word;
 
-	if (!tag || tag == v->tag)
-		return v;
-	pthread_mutex_lock(&k->server->lock);
-	if (k->server->client[SLOT_OF(tag)] && k->server->client[SLOT_OF(tag)]->tag == tag &&
-	    WORD_STATE(word) == SLOT_NEWBORN && WORD_PID(word) == v->pid)
-		child = k->server->client[SLOT_OF(tag)]->view;
-	pthread_mutex_unlock(&k->server->lock);
-	return child;
+	if (!c || c == own)
+		return c;
+	word = atomic_load(&own->view->slots->row[SLOT_OF(tag)].word);
+	if (WORD_STATE(word) == SLOT_NEWBORN && TAG(SLOT_OF(tag), WORD_GEN(word)) == tag &&
+	    WORD_PID(word) == own->view->pid)
+		return c;
+	client_put(k->server, c);
+	return NULL;
 }
 
 /* Is the segment mapped there? What the kernel says; nothing, if it does not tell us. */
@@ -487,22 +497,27 @@ static long attached_again(struct call *k, uint32_t *records, uint32_t n)
 
 static long perform_attached(struct call *k)
 {
-	uint32_t n = k->size / 4, *records;
-	struct ipc_ns *to = own_or_childs(k, (uint32_t)ARG(0));
+	uint32_t n = k->size / 4, *records = NULL;
+	struct client *to = own_or_childs(k, (uint32_t)ARG(0));
 	long e = 0;
 	int id;
 
-	if (!to || k->size % 4 || (!n && !ARG(1)))
-		return -EPROTO;
-	records = room(k, k->size);
-	if (!records)
-		return -ENOMEM;
-	if (ARG(1))
+	if (!to || k->size % 4 || (!n && !ARG(1)) || n > ATT_MAX)
+		e = -EPROTO;
+	if (!e && !(records = calloc(n + 1, sizeof *records)))
+		e = -ENOMEM;
+	if (!e && ARG(1))
 		e = attached_again(k, records, n);
 	for (uint32_t i = 0; i < n && !e && !ARG(1); i++) {
 		memcpy(&id, k->payload + 4 * i, 4);
-		e = may_say_attached(k, to, id) ?
-			    attach_add(to, (int)k->conn->who, to->tag, id, view_of(k)->pid, &records[i]) : -EACCES;
+		e = may_say_attached(k, to->view, id) ?
+			    attach_add(to->view, (int)k->conn->who, to->tag, id, view_of(k)->pid, &records[i]) : -EACCES;
+	}
+	if (to)
+		client_put(k->server, to);
+	if (records) { /* the ids were read from what may have been in it */
+		free(k->buffer);
+		k->buffer = (char *)records;
 	}
 	if (!e)
 		payload(k, k->buffer, k->size);
@@ -662,9 +677,11 @@ static long perform(struct call *k)
 		area_idle(&k->server->ns->reg);
 		return 0;
 	case WIRE_BYE:
-		atomic_store(&k->server->thread[k->conn->who], 0);
-		reply_forget(k->server, k->conn->who);
-		who_give(view_of(k), k->conn->who);
+		if (!k->conn->resumed) { /* else it may still stand in a list, until its process ends */
+			atomic_store(&k->server->thread[k->conn->who], 0);
+			reply_forget(k->server, k->conn->who);
+			who_give(view_of(k), k->conn->who);
+		}
 		k->conn->who = 0;
 		return 0;
 	}
@@ -737,7 +754,8 @@ long call_perform(struct call *k)
 
 	if (k->request.op == WIRE_HELLO)
 		return client_hello(k);
-	if (!k->conn->client || !k->conn->who || k->from.pid != view_of(k)->pid)
+	if (!k->conn->client || !k->conn->who || k->from.pid != view_of(k)->pid ||
+	    atomic_load(&k->server->ns->slots->who[k->conn->who]) != view_of(k)->tag)
 		return -EPROTO;
 	if (!client_begins(k->conn->client)) {
 		client_ends(k->server, k->conn->client);

@@ -150,6 +150,8 @@ static void end(struct ipc_server *s, struct parked *p, int reason)
 
 	if (reason)
 		wait_settle(&p->frame, reason);
+	if (!atomic_load(&p->frame.settled)) /* there is no such request any more: its object was damaged */
+		p->frame.result = -EIDRM;
 	atomic_store(&area_who(&p->frame.area, p->frame.who)->req.sleeping, 0);
 	if (p->frame.result == -MSG_AGAIN) {
 		again = once_more(s, c, p, false);
@@ -169,8 +171,8 @@ static void end(struct ipc_server *s, struct parked *p, int reason)
 		serve_reply(s, c, &k, p->frame.result);
 	}
 	parked_free(p);
-	if (again)
-		park_check(s, c->who);
+	if (again) /* later: not on top of this one, however often that may be */
+		park_ring(s->ns, c->who);
 	conn_put(s, c);
 }
 
@@ -180,8 +182,10 @@ void park_cancel(struct ipc_server *s, struct conn *c, uint64_t number)
 
 	pthread_mutex_lock(&c->lock);
 	p = take(s, c, number);
-	if (p)
+	if (p) {
+		guard_enter(s, &p->frame.area);
 		end(s, p, EINTR);
+	}
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -245,6 +249,8 @@ static void check(struct ipc_server *s, uint32_t who, bool look)
 		return;
 	pthread_mutex_lock(&c->lock);
 	p = c->parked;
+	if (p)
+		guard_enter(s, &p->frame.area);
 	if (p && look && wait_waits(&p->frame) && p->frame.look)
 		p->frame.look(&p->frame);
 	if (p && !wait_waits(&p->frame))
