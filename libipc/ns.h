@@ -133,6 +133,7 @@ struct ipc_ns {
 	void (*refused)(struct ipc_ns *ns, enum kind kind, int limit, bool quota);
 	/* This thread works in the area from now on; NULL: in none, it is about to be unmapped. */
 	void (*enter)(struct ipc_ns *ns, const struct area *a);
+	const _Atomic int *copying; /* as in struct area */
 };
 
 /* What a thread knows: its who number in the namespaces that it used last. */

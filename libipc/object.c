@@ -63,7 +63,7 @@ static int map_area(struct ipc_ns *ns, enum kind kind, const struct row *r, stru
 		e = ns_fail(-EIDRM, "%s/%s is damaged; it is left as it is", ns->dir, name);
 	if (!e) {
 		*a = (struct area){ .length = area_length(kind, &h), .count = h.count, .who_at = h.who_at, .big_at = h.big_at,
-				    .big_size = h.big_size };
+				    .big_size = h.big_size, .copying = ns->copying };
 		a->head = file_map(a->length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd);
 		if (!a->head)
 			e = -ENOMEM;

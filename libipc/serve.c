@@ -782,6 +782,7 @@ static int open_server(struct ipc_server *s)
 	s->ns->busy = client_busy;
 	s->ns->move = move_object;
 	s->ns->left = move_close_file;
+	s->ns->copying = &s->copying;
 	s->ns->quota = quota_reached;
 	s->ns->refused = quota_refused;
 	e = only_one(s);

@@ -140,6 +140,7 @@ struct ipc_server {
 	pthread_cond_t watch_changed;
 	bool watching, watch_end;
 	_Atomic int workers; /* numbered so far */
+	_Atomic int copying; /* areas, for new owners */
 	_Atomic bool stopping;
 };
 
