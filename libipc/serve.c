@@ -565,11 +565,20 @@ static void event(struct ipc_server *s, struct source *source, uint32_t events, 
 	pthread_rwlock_unlock(&s->areas);
 }
 
+bool serve_turn(struct ipc_server *s, char *room, int timeout)
+{
+	struct epoll_event e;
+	int n = epoll_wait(s->epoll_fd, &e, 1, timeout);
+
+	if (n == 1)
+		event(s, e.data.ptr, e.events, room);
+	return n == 1;
+}
+
 static void *work(void *arg)
 {
 	struct ipc_server *s = arg;
 	int number = atomic_fetch_add(&s->workers, 1) % WORKERS_MOST;
-	struct epoll_event e;
 	char *room = malloc(WIRE_INLINE);
 	sigset_t all;
 
@@ -577,8 +586,7 @@ static void *work(void *arg)
 	pthread_sigmask(SIG_SETMASK, &all, NULL);
 	guard_begin(s, number);
 	while (room && ns_enter(s->ns) > 0 && !atomic_load(&s->stopping))
-		if (epoll_wait(s->epoll_fd, &e, 1, -1) == 1)
-			event(s, e.data.ptr, e.events, room);
+		serve_turn(s, room, -1);
 	guard_end();
 	free(room);
 	return NULL;

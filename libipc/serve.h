@@ -163,6 +163,8 @@ extern __thread struct call *serve_current;
 void serve_log(struct ipc_server *s, int priority, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* serve.c */
+/* Wait for an event and see to it; room: WIRE_INLINE bytes. False: there was none for so many milliseconds. */
+bool serve_turn(struct ipc_server *s, char *room, int timeout);
 int serve_watch(struct ipc_server *s, int fd, uint32_t events, struct source *source, bool again);
 void serve_reply(struct ipc_server *s, struct conn *c, struct call *k, long result);
 void conn_put(struct ipc_server *s, struct conn *c);
