@@ -183,7 +183,7 @@ build-asan: all $(TESTS) $(WRAPPERS) $(OWN_T)
 
 run-asan:
 	ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0:use_sigaltstack=0 $(PROVE) \
-		$(STD:%=$(B)/t/ipcrun/%.t) $(STD:%=$(B)/t/daemon/%.t) $(patsubst %,$(B)/t/ours/%.t,$(filter-out $(ASAN_SKIP),$(OURS))) $(B)/t/embed.t
+		$(STD:%=$(B)/t/ipcrun/%.t) $(STD:%=$(B)/t/daemon/%.t) $(patsubst %,$(B)/t/ours/%.t,$(filter-out $(ASAN_SKIP),$(OURS))) $(B)/t/embed.t $(B)/t/fuzz/run.t
 
 FUZZ_TIME ?= 600
 fuzz: ## feed a daemon what libFuzzer makes up, for FUZZ_TIME seconds (clang)

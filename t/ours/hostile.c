@@ -426,6 +426,24 @@ static int no_memory_file(void *arg)
 	return 0;
 }
 
+/* What there is to tell does not go where no room was asked for. */
+static int no_room(void *arg)
+{
+	struct raw *r = calloc(1, sizeof *r);
+
+	(void)arg;
+	for (int what = -1; what <= INSPECT_UNDO + 1; what++)
+		for (int room = -1; room <= 0; room++) {
+			long e;
+
+			need(raw_hello(r, path, 0, 0) > 0);
+			e = raw_call(r, .op = WIRE_INSPECT, .arg = { what, KIND_SEM, common_set, 0, room });
+			need(e < 0 || (room == 0 && what > INSPECT_STATE && !r->reply.size));
+			raw_end(r);
+		}
+	return 0;
+}
+
 /* ids to attach, in a memory file: the answer is put where the question was. */
 static int ids_in_memory(void *arg)
 {
@@ -1536,6 +1554,7 @@ int main(void)
 	attack_as(BAD, never_read, "who never reads his replies is hung up on");
 	attack_as(BAD, many_descriptors, "250 descriptors with each request");
 	attack_as(BAD, no_memory_file, "a payload in a file that is no memory is refused");
+	attack_as(BAD, no_room, "questions with no room for the answer");
 	attack_as(BAD, ids_in_memory, "20,000 segments attached by one request");
 	attack_as(BAD, forged, "forged tags, pids, numbers, records and children");
 	is(proc_wait(proc_run(is_segment_shared, NULL)), 0, "the good one's segment is attached once");
