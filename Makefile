@@ -183,12 +183,13 @@ build-asan: all $(TESTS) $(WRAPPERS) $(OWN_T)
 
 run-asan:
 	ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0:use_sigaltstack=0 $(PROVE) \
-		$(STD:%=$(B)/t/ipcrun/%.t) $(STD:%=$(B)/t/daemon/%.t) $(patsubst %,$(B)/t/ours/%.t,$(filter-out $(ASAN_SKIP),$(OURS))) $(B)/t/embed.t $(B)/t/fuzz/run.t
+		$(STD:%=$(B)/t/ipcrun/%.t) $(STD:%=$(B)/t/daemon/%.t) $(patsubst %,$(B)/t/ours/%.t,$(filter-out $(ASAN_SKIP),$(OURS))) $(B)/t/embed.t \
+		$(B)/t/fuzz/run.t
 
 FUZZ_TIME ?= 600
+FUZZ_SANITIZE = -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined
 fuzz: ## feed a daemon what libFuzzer makes up, for FUZZ_TIME seconds (clang)
-	$(MAKE) B=$(B)/fuzz CC=clang OPT='-O1 -g' SANITIZE='-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined' \
-		$(B)/fuzz/t/fuzz/request
+	$(MAKE) B=$(B)/fuzz CC=clang OPT='-O1 -g' SANITIZE='$(FUZZ_SANITIZE)' $(B)/fuzz/t/fuzz/request
 	mkdir -p $(B)/fuzz/corpus
 	ASAN_OPTIONS=detect_leaks=0 $(B)/fuzz/t/fuzz/request -max_total_time=$(FUZZ_TIME) -max_len=4096 -timeout=20 \
 		-artifact_prefix=$(B)/fuzz/ $(B)/fuzz/corpus t/fuzz/corpus
