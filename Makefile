@@ -40,7 +40,8 @@ TOOL_COMMON := $(filter-out $(TOOLS:$(B)/%=$(B)/tools/%.o),$(TOOL_OBJ))
 LIBS := $(B)/libipc.a $(B)/libipc.so $(B)/libipc-sysv.so
 STD := $(patsubst t/std/%.c,%,$(wildcard t/std/*.c))
 OURS := $(patsubst t/ours/%.c,%,$(wildcard t/ours/*.c))
-TESTS := $(STD:%=$(B)/t/std/%) $(OURS:%=$(B)/t/ours/%) $(B)/t/embed $(B)/t/host $(B)/t/lib/nosysv $(B)/t/walk/walk
+TESTS := $(STD:%=$(B)/t/std/%) $(OURS:%=$(B)/t/ours/%) $(B)/t/embed $(B)/t/host $(B)/t/fuzz/run \
+	 $(B)/t/lib/nosysv $(B)/t/walk/walk
 STEPPED := $(patsubst %,$(B)/t/stepped/%.t,own-step own-step_msg own-step_wait own-step_nest own-step_shm \
 	     other-step other-step_msg other-step_wait other-step_shm)
 WRAPPERS := $(STD:%=$(B)/t/native/%.t) $(STD:%=$(B)/t/ipcrun/%.t) $(STD:%=$(B)/t/daemon/%.t)
@@ -95,6 +96,16 @@ $(B)/t/embed $(B)/t/host: $(B)/t/%: t/%.c $(B)/libipc.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -o $@ $< $(B)/libipc.a -lsqlite3 $(SYSLIBS)
 
+# The decoder of requests, and the engine below it: with a main of its own, and with libFuzzer's.
+FUZZ_SRC = t/fuzz/request.c
+$(B)/t/fuzz/run: t/fuzz/run.c $(FUZZ_SRC) $(B)/libipc.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -It/lib -Ilibipc -o $@ t/fuzz/run.c $(FUZZ_SRC) $(B)/libipc.a -lsqlite3 $(SYSLIBS)
+
+$(B)/t/fuzz/request: $(FUZZ_SRC) $(B)/libipc.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -Ilibipc -fsanitize=fuzzer -o $@ $(FUZZ_SRC) $(B)/libipc.a -lsqlite3 $(SYSLIBS)
+
 $(B)/t/walk/walk: $(wildcard t/walk/*.c t/walk/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -o $@ $(filter %.c,$^)
@@ -136,7 +147,7 @@ $(B)/t/%.t: Makefile
 
 TEST_ENV = IPCRUN=$(B)/ipcrun IPCCTL=$(abspath $(B)/ipcctl) IPCD=$(abspath $(B)/ipcd) NOSYSV=$(B)/t/lib/nosysv \
 	   WALK=$(B)/t/walk/walk CC='$(CC)' PATH="$(abspath $(B)):$$PATH"
-OWN_T := $(OURS:%=$(B)/t/ours/%.t) $(STEPPED) $(B)/t/embed.t $(B)/t/host.t $(wildcard t/ours/*.sh)
+OWN_T := $(OURS:%=$(B)/t/ours/%.t) $(STEPPED) $(B)/t/embed.t $(B)/t/host.t $(B)/t/fuzz/run.t $(wildcard t/ours/*.sh)
 PROVE = $(TEST_ENV) prove --exec '' -j$(JOBS)
 
 $(B)/walk-%.t: Makefile
@@ -192,7 +203,16 @@ build-asan: all $(TESTS) $(WRAPPERS) $(OWN_T)
 
 run-asan:
 	ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0:use_sigaltstack=0 $(PROVE) \
-		$(STD:%=$(B)/t/ipcrun/%.t) $(STD:%=$(B)/t/daemon/%.t) $(patsubst %,$(B)/t/ours/%.t,$(filter-out $(ASAN_SKIP),$(OURS))) $(B)/t/embed.t
+		$(STD:%=$(B)/t/ipcrun/%.t) $(STD:%=$(B)/t/daemon/%.t) $(patsubst %,$(B)/t/ours/%.t,$(filter-out $(ASAN_SKIP),$(OURS))) $(B)/t/embed.t \
+		$(B)/t/fuzz/run.t
+
+FUZZ_TIME ?= 600
+FUZZ_SANITIZE = -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined
+fuzz: ## feed a daemon what libFuzzer makes up, for FUZZ_TIME seconds (clang)
+	$(MAKE) B=$(B)/fuzz CC=clang OPT='-O1 -g' SANITIZE='$(FUZZ_SANITIZE)' $(B)/fuzz/t/fuzz/request
+	mkdir -p $(B)/fuzz/corpus
+	ASAN_OPTIONS=detect_leaks=0 $(B)/fuzz/t/fuzz/request -max_total_time=$(FUZZ_TIME) -max_len=4096 -timeout=20 \
+		-artifact_prefix=$(B)/fuzz/ $(B)/fuzz/corpus t/fuzz/corpus
 
 bench: all $(B)/bench/bench $(B)/bench/daemon ## measure against the kernel, and what a daemon costs
 	BENCH=$(B)/bench/bench IPCRUN=$(B)/ipcrun bench/run.sh
@@ -249,6 +269,6 @@ help: ## list the targets
 
 -include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(SYSV_OBJ:.o=.d) $(wildcard $(B)/t/*/*.d)
 
-.PHONY: all build-tests check check-all check-asan build-asan run-asan bench bench-apps demo deps install uninstall \
+.PHONY: all build-tests check check-all check-asan build-asan run-asan fuzz bench bench-apps demo deps install uninstall \
 	clean help
 .SECONDARY:

@@ -113,6 +113,7 @@ struct area {
 	uint32_t count; /* head->count when it was mapped: what its sharers may write there later does not count */
 	uint64_t who_at, big_at, big_size;
 	bool readonly; /* others complete what is published */
+	const _Atomic int *copying; /* in a daemon: how many areas it is copying; nobody else freezes any */
 };
 
 #define SEQ(x) ((x) >> 16)

@@ -10,6 +10,8 @@
 void handlers_add(sigset_t *set);
 /* The program installs one of which nobody tells us. */
 void handlers_unseen(void);
+/* The kernel's: for a handler of ours, which settles nothing first. */
+int signal_unwrapped(int sig, const struct sigaction *act, struct sigaction *old);
 int signal_action(int sig, const struct sigaction *act, struct sigaction *old);
 sighandler_t signal_simple(int sig, sighandler_t handler, int flags);
 sighandler_t bsd_signal(int sig, sighandler_t handler);

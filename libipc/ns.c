@@ -51,6 +51,8 @@ int ns_fail(int error, const char *fmt, ...)
 	return error;
 }
 
+bool ns_faults;
+
 void ns_quiet(struct cold *c)
 {
 	sigset_t all;
@@ -58,6 +60,8 @@ void ns_quiet(struct cold *c)
 	c->error = errno;
 	c->held = false;
 	sigfillset(&all);
+	if (ns_faults)
+		sigdelset(&all, SIGBUS);
 	pthread_sigmask(SIG_SETMASK, &all, &c->mask);
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &c->cancel);
 }

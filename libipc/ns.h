@@ -37,6 +37,7 @@ struct obj {
 	struct area area;
 	_Atomic uint16_t touched[16]; /* who / 4 + 1: who blocks that have memory */
 	uint32_t file;                /* number in the file's name */
+	_Atomic uint32_t reported;    /* id + 1 of the one of which the log has said that it is damaged */
 } __attribute__((aligned(64)));
 
 /* A mapped piece of a segment: all of it, until the program unmaps, moves or protects a part. */
@@ -130,6 +131,9 @@ struct ipc_ns {
 	int (*quota)(struct ipc_ns *ns, uid_t uid, enum kind kind, uint64_t size);
 	/* An object is not made: the limit, or the caller's quota of it, is reached. LIMITS: there is no memory. */
 	void (*refused)(struct ipc_ns *ns, enum kind kind, int limit, bool quota);
+	/* This thread works in the area from now on; NULL: in none, it is about to be unmapped. */
+	void (*enter)(struct ipc_ns *ns, const struct area *a);
+	const _Atomic int *copying; /* as in struct area */
 };
 
 /* What a thread knows: its who number in the namespaces that it used last. */
@@ -143,6 +147,7 @@ extern __thread struct thread ipc_thread __attribute__((tls_model("initial-exec"
 
 struct cold { sigset_t mask; bool held; /* signals are held, not blocked */ int cancel, error; /* errno */ };
 /* No signal handler and no cancellation meets what is done in between, and errno is afterwards what it was. */
+extern bool ns_faults; /* but of SIGBUS: a daemon's, about what its clients share with it */
 void ns_quiet(struct cold *c);
 void ns_loud(const struct cold *c);
 /* The same, and no other thread either. */
@@ -213,7 +218,7 @@ void object_removing(struct ipc_ns *ns, enum kind kind, uint32_t file);
 void object_leaving(struct ipc_ns *ns, enum kind kind, uint32_t file);
 
 /* It has been set aside: say so, once. Async-signal-safe. */
-void object_damaged(struct ipc_ns *ns, enum kind kind, const struct obj *o);
+void object_damaged(struct ipc_ns *ns, enum kind kind, struct obj *o);
 
 enum { MAY_READ = 1, MAY_ALTER = 2, MAY_MAP = 4 /* a daemon's client: the object is its user's */ };
 int object_permit_slow(struct ipc_ns *ns, enum kind kind, int id, struct obj *o, uint32_t *size);

@@ -50,6 +50,8 @@ static bool chain_sound(struct area *a)
 		uint64_t x = area_idle(a), hot = atomic_load_explicit(&a->head->hot, memory_order_acquire), bytes = 0;
 		uint32_t n = area_value(a, M_HEAD), left, steps = 0, last = 0;
 
+		if (QNUM(hot) > NODES)
+			return false;
 		for (left = QNUM(hot); left && node_valid(a, n); left--) {
 			bytes += __atomic_load_n(&node_at(a, n)->size, __ATOMIC_RELAXED);
 			last = n;
@@ -117,6 +119,7 @@ static uint32_t find(struct txn *t, int64_t type, enum mode mode, uint32_t *prev
 
 	uint32_t left_over = QNUM(txn_hot(t)), most = area_value(a, M_END);
 
+	most = most < NODES ? most : NODES;
 	left_over = left_over < most ? left_over : most; /* a chain without an end is damage */
 
 	for (n = area_value(a, M_HEAD); left_over-- && node_valid(a, n); before = n, n = area_value(a, node_next(n))) {
@@ -374,6 +377,14 @@ static void look(struct frame *f)
 	wait_lost(f, area_value(&f->area, M_FLAGS) & M_REMOVED);
 }
 
+/* What a request is, in its `kind`: in which list it stands. */
+enum { SENDS = 1, RECEIVES };
+
+static bool waits_as(const struct frame *f, uint16_t kind)
+{
+	return area_who(&f->area, f->who)->req.kind == kind;
+}
+
 /* ---- sending ---- */
 
 /* A sender's wait has ended without its message in the queue: the node is free again. */
@@ -417,6 +428,7 @@ static int send_once(struct frame *f, uint32_t node, uint32_t qbytes, bool lend,
 	if (ipc_signals != f->signals) /* a handler ran since the call began */
 		return txn_valid(&t), -EINTR;
 	struct request *q = &area_who(a, f->who)->req;
+	q->kind = SENDS;
 	q->pid = (uint32_t)f->ns->pid;
 	q->size = size;
 	f->head = M_SHEAD;
@@ -478,7 +490,7 @@ int msg_queue_send_resume(struct ipc_ns *ns, int who, struct obj *o, int id)
 	struct frame f = { .ns = ns, .kind = KIND_MSG, .obj = o, .area = o->area, .opened = (uint32_t)id + 1,
 			   .who = (uint32_t)who, .look = look, .take = take_back, .head = M_SHEAD, .tail = M_STAIL };
 
-	return !object_same(o, id) ? -EIDRM : wait_resume(&f) ? wait_sleep(&f, NULL) : -ENOENT;
+	return !object_same(o, id) ? -EIDRM : waits_as(&f, SENDS) && wait_resume(&f) ? wait_sleep(&f, NULL) : -ENOENT;
 }
 
 static int send_filled(struct ipc_ns *ns, int who, struct obj *o, int id, int64_t type, const void *text, uint32_t size,
@@ -621,6 +633,7 @@ static ssize_t receive_once(struct frame *f, int64_t type, enum mode mode)
 	if (ipc_signals != f->signals)
 		return txn_valid(&t), -EINTR;
 	struct request *q = &area_who(a, f->who)->req;
+	q->kind = RECEIVES;
 	q->pid = (uint32_t)f->ns->pid;
 	q->type = f->type;
 	q->size = f->size;
@@ -709,7 +722,7 @@ ssize_t msg_queue_receive_resume(struct ipc_ns *ns, int who, struct obj *o, int 
 			   .who = (uint32_t)who, .look = look, .take = take_message, .msg = msg, .size = size,
 			   .type = type, .flags = flags, .head = M_RHEAD, .tail = M_RTAIL };
 
-	return !object_same(o, id) ? -EIDRM : wait_resume(&f) ? wait_sleep(&f, NULL) : -ENOENT;
+	return !object_same(o, id) ? -EIDRM : waits_as(&f, RECEIVES) && wait_resume(&f) ? wait_sleep(&f, NULL) : -ENOENT;
 }
 
 ssize_t msg_queue_receive(struct ipc_ns *ns, int who, struct obj *o, int id, void *msg, uint64_t size, int64_t type,
@@ -765,6 +778,15 @@ static bool settle_who(int me, struct obj *o, uint32_t who, const struct slots *
 	}
 	txn_commit(&t);
 	return true;
+}
+
+void msg_queue_withdraw(struct ipc_ns *ns, int who, struct obj *o)
+{
+	if (STATE_WHAT(area_value(&o->area, REQ_STATE(&o->area, (uint32_t)who))) != REQ_WAIT)
+		return;
+	for (int tries = 0; tries < WHO_MAX; tries++)
+		if (!settle_who(who, o, (uint32_t)who, ns->slots, ns->tag))
+			return;
 }
 
 /* A node that its handlers filled, or began to fill. Its spares are the next owner's. */

@@ -22,6 +22,8 @@ ssize_t msg_queue_receive(struct ipc_ns *ns, int who, struct obj *o, int id, voi
 int msg_queue_send_resume(struct ipc_ns *ns, int who, struct obj *o, int id);
 ssize_t msg_queue_receive_resume(struct ipc_ns *ns, int who, struct obj *o, int id, void *msg, uint64_t size,
 				 int64_t type, int flags);
+/* A request that this who number left there, and does not come back for. */
+void msg_queue_withdraw(struct ipc_ns *ns, int who, struct obj *o);
 int msg_queue_stat(struct ipc_ns *ns, int who, struct obj *o, struct msg_stat *st);
 /* IPC_SET has changed the limits or the permissions: senders that fit go on, receivers look again. */
 void msg_queue_changed(struct ipc_ns *ns, int who, struct obj *o);

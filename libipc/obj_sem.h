@@ -37,6 +37,8 @@ int sem_set_operate(struct ipc_ns *ns, int who, struct obj *o, int id, const str
 		    const struct timespec *deadline);
 /* Go on with the request wait_serial of this thread, which waits there or has been performed; -ENOENT: it is not there. */
 int sem_set_resume(struct ipc_ns *ns, int who, struct obj *o, int id, const struct timespec *deadline);
+/* A request that this who number left there, and does not come back for. */
+void sem_set_withdraw(struct ipc_ns *ns, int who, struct obj *o);
 /* This process's undo row, made at its first SEM_UNDO, also of an operation that fails. */
 int sem_set_undo(struct ipc_ns *ns, int who, struct obj *o);
 int sem_set_query(struct ipc_ns *ns, int who, struct obj *o, uint32_t num, int cmd);

@@ -128,10 +128,10 @@ int sem_plan(struct txn *t, struct sem_req *r)
 	int e;
 
 	for (uint32_t i = 0; i < r->nsops; i++) {
-		const struct sembuf *s = &r->sops[i];
-		uint64_t bit = 1ull << (s->sem_num % 64);
+		const struct sembuf own = r->sops[i], *s = &own; /* a sleeper's may be written meanwhile */
+		uint64_t bit = 1ull << (own.sem_num % 64);
 
-		if (s->sem_num >= t->area->count)
+		if (own.sem_num >= t->area->count)
 			return -EFBIG;
 		twice = twice || seen & bit;
 		seen |= bit;
@@ -153,8 +153,11 @@ void sem_load_request(const struct area *a, uint32_t who, struct sem_req *r)
 {
 	struct request *q = &area_who(a, who)->req;
 
-	r->nsops = q->nsops;
-	r->undo = q->undo < WHO_MAX ? q->undo : -1;
+	/* Once each: what was checked is what is used. */
+	r->nsops = __atomic_load_n(&q->nsops, __ATOMIC_RELAXED);
+	r->undo = __atomic_load_n(&q->undo, __ATOMIC_RELAXED);
+	if (r->undo >= WHO_MAX)
+		r->undo = -1;
 	r->pid = q->pid;
 	r->sops = (const struct sembuf *)q->sop;
 	if (r->nsops > REQ_SOPS)

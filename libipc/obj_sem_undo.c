@@ -126,6 +126,12 @@ static void withdraw(struct ipc_ns *ns, int me, struct obj *o, uint32_t who, uin
 	}
 }
 
+void sem_set_withdraw(struct ipc_ns *ns, int who, struct obj *o)
+{
+	if (STATE_WHAT(area_value(&o->area, REQ_STATE(&o->area, (uint32_t)who))) == REQ_WAIT)
+		withdraw(ns, who, o, (uint32_t)who, ns->tag);
+}
+
 void sem_set_settle(struct ipc_ns *ns, int me, struct obj *o, uint32_t tag, bool undo)
 {
 	uint32_t high = whos_high(ns);

@@ -39,14 +39,16 @@ static int check_cells(enum kind kind, struct area *a, uint64_t holds)
 }
 
 /* The object's file, checked and mapped. */
-static int map_area(struct ipc_ns *ns, enum kind kind, int id, uint32_t file, struct area *a)
+static int map_area(struct ipc_ns *ns, enum kind kind, const struct row *r, struct obj *o, struct area *a)
 {
+	uint32_t opened = (uint32_t)row_id(r) + 1;
+	int id = row_id(r);
 	struct area_head h;
 	struct stat st;
 	char name[24];
 	int fd, e = 0;
 
-	object_name(name, kind, (int)file);
+	object_name(name, kind, (int)r->v[R_FILE]);
 	fd = ns->wire ? wire_open(ns, kind, id) : file_open(ns, name, O_RDWR);
 	if (fd < 0)
 		return fd;
@@ -56,11 +58,12 @@ static int map_area(struct ipc_ns *ns, enum kind kind, int id, uint32_t file, st
 		e = ns_fail(-EIDRM, "%s/%s is damaged or of another version; it is left as it is", ns->dir, name);
 	if (!e && (fstat(fd, &st) || (uint64_t)st.st_size < area_length(kind, &h)))
 		e = ns_fail(-EIDRM, "%s/%s was shortened; it is left as it is", ns->dir, name);
-	if (!e && !layout_sound(kind, &h))
+	/* its owner may have written there; callers have room for what the row says */
+	if (!e && (!layout_sound(kind, &h) || (kind == KIND_SEM && h.count != r->v[R_SIZE])))
 		e = ns_fail(-EIDRM, "%s/%s is damaged; it is left as it is", ns->dir, name);
 	if (!e) {
 		*a = (struct area){ .length = area_length(kind, &h), .count = h.count, .who_at = h.who_at, .big_at = h.big_at,
-				    .big_size = h.big_size };
+				    .big_size = h.big_size, .copying = ns->copying };
 		a->head = file_map(a->length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd);
 		if (!a->head)
 			e = -ENOMEM;
@@ -68,15 +71,19 @@ static int map_area(struct ipc_ns *ns, enum kind kind, int id, uint32_t file, st
 			madvise(a->head, a->length, MADV_DONTDUMP);
 	}
 	close(fd);
+	if (!e && ns->enter)
+		ns->enter(ns, a);
 	if (!e)
 		e = check_cells(kind, a, (uint64_t)st.st_blocks * 512);
 	if (e && a->head) {
+		if (ns->enter)
+			ns->enter(ns, NULL);
 		munmap(a->head, a->length);
 		a->head = NULL;
 		if (e == -EIDRM)
 			ns_fail(e, "%s/%s is damaged; it is left as it is", ns->dir, name);
 	}
-	if (e == -EIDRM)
+	if (e == -EIDRM && atomic_exchange(&o->reported, opened) != opened)
 		fprintf(stderr, "libipc: %s\n", ns_error);
 	return e;
 }
@@ -140,14 +147,10 @@ static void unmap_old(struct ipc_ns *ns, struct obj *o)
 static int open_object(struct ipc_ns *ns, enum kind kind, const struct row *r, struct obj *o)
 {
 	struct area a = { 0 };
-	int e = map_area(ns, kind, row_id(r), r->v[R_FILE], &a);
+	int e = map_area(ns, kind, r, o, &a);
 
 	if (e)
 		return e == -ENOENT ? -EIDRM : e;
-	if (kind == KIND_SEM && a.count != r->v[R_SIZE]) { /* callers have room for what the row says */
-		munmap(a.head, a.length);
-		return -EIDRM;
-	}
 	atomic_store(&o->opened, 0);
 	atomic_store(&o->seen, 0);
 	unmap_old(ns, o);
@@ -204,6 +207,8 @@ int object_open_slow(struct ipc_ns *ns, enum kind kind, int id, int who, struct 
 	if (!e)
 		atomic_store_explicit(&o->opened, (uint32_t)id + 1, memory_order_release);
 	object_used = o->file;
+	if (!e && ns->enter)
+		ns->enter(ns, &o->area);
 	slot_heal(ns);
 	cold_leave(ns, &c);
 	*out = o;
@@ -297,11 +302,14 @@ int object_create(struct ipc_ns *ns, enum kind kind, uint64_t size, uint64_t fir
 	return fd == -ENOSPC ? -ENOMEM : fd;
 }
 
-void object_damaged(struct ipc_ns *ns, enum kind kind, const struct obj *o)
+void object_damaged(struct ipc_ns *ns, enum kind kind, struct obj *o)
 {
 	char name[24], line[520];
+	uint32_t opened = atomic_load(&o->opened);
 	int n;
 
+	if (atomic_exchange(&o->reported, opened) == opened)
+		return;
 	object_name(name, kind, (int)o->file);
 	n = snprintf(line, sizeof line, "libipc: %s/%s is damaged; calls on this object give EIDRM from now on\n", ns->dir,
 		     name);

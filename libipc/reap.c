@@ -44,6 +44,8 @@ static void settle_object(struct ipc_ns *ns, int who, uint64_t note, uint32_t ta
 
 	if ((kind != KIND_SEM && kind != KIND_MSG) || object_open(ns, kind, (int)(uint32_t)note, who, &o))
 		return;
+	if (ns->enter)
+		ns->enter(ns, &o->area);
 	if (kind == KIND_SEM)
 		sem_set_settle(ns, who, o, tag, undo);
 	else

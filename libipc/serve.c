@@ -24,16 +24,31 @@
 
 #define BACKLOG 512
 #define WORKERS_LEAST 4
-#define WORKERS_MOST 64
 #define THREADS_EVERY 5  /* seconds */
+#define LINES_A_SECOND 20
 #define SILENCE 30       /* seconds until a connection has said who it is */
 #define CONNS_OF_UID 8192 /* more than a user's processes and threads need */
+
+/* What clients cause is said so often, and no more until the next second. */
+static bool say_it(struct ipc_server *s)
+{
+	struct timespec now;
+	uint64_t was = atomic_load(&s->lines), is;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	do
+		is = was >> 8 == (uint64_t)now.tv_sec ? was + 1 : (uint64_t)now.tv_sec << 8 | 1;
+	while ((is & 0xff) <= LINES_A_SECOND && !atomic_compare_exchange_weak(&s->lines, &was, is));
+	return (is & 0xff) <= LINES_A_SECOND;
+}
 
 void serve_log(struct ipc_server *s, int priority, const char *fmt, ...)
 {
 	char line[700];
 	va_list ap;
 
+	if (priority == LOG_WARNING && !say_it(s))
+		return;
 	va_start(ap, fmt);
 	vsnprintf(line, sizeof line, fmt, ap);
 	va_end(ap);
@@ -136,7 +151,7 @@ static bool too_many(struct ipc_server *s, uid_t uid)
 
 	for (struct conn *c = s->conns; c; c = c->next)
 		n += c->uid == uid;
-	return n >= CONNS_OF_UID;
+	return n >= (uid && uid != geteuid() ? s->conns_of_uid : s->conns_of_uid * 2);
 }
 
 static void conn_new(struct ipc_server *s, int fd)
@@ -201,6 +216,22 @@ static bool may_connect(struct ipc_server *s, int fd)
 	return st.st_mode & (peer.uid == st.st_uid ? S_IWUSR : peer.gid == st.st_gid ? S_IWGRP : S_IWOTH);
 }
 
+/* There are no descriptors left but the one that is kept for this: who waits in the queue is told so. */
+static void refuse_one(struct ipc_server *s, int at)
+{
+	int fd;
+
+	pthread_mutex_lock(&s->lock);
+	close(s->spare_fd);
+	fd = accept4(at, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd >= 0)
+		close(fd);
+	s->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	pthread_mutex_unlock(&s->lock);
+	if (fd >= 0)
+		serve_log(s, LOG_WARNING, "a connection is refused: no descriptors left; raise LimitNOFILE= or ulimit -n");
+}
+
 static void accept_some(struct ipc_server *s, int at)
 {
 	for (int i = 0; i < 64; i++) {
@@ -210,7 +241,10 @@ static void accept_some(struct ipc_server *s, int at)
 			close(fd);
 		else if (fd >= 0)
 			conn_new(s, fd);
-		else if (errno != EINTR && errno != ECONNABORTED)
+		else if (errno == EMFILE || errno == ENFILE) {
+			refuse_one(s, at);
+			return;
+		} else if (errno != EINTR && errno != ECONNABORTED)
 			return;
 	}
 }
@@ -311,6 +345,8 @@ static int read_memory(struct call *k, int fd)
 {
 	uint32_t size = k->request.size;
 
+	if (fcntl(fd, F_GET_SEALS) < 0) /* no memory: to read it might take for ever */
+		return -1;
 	k->buffer = size <= WIRE_LARGE ? malloc(size) : NULL;
 	if (!k->buffer || pread(fd, k->buffer, size, 0) != (ssize_t)size)
 		return -1;
@@ -364,6 +400,8 @@ static bool serve_one(struct ipc_server *s, struct conn *c, struct call *k)
 		serve_reply(s, c, k, -EPROTO);
 		return false;
 	}
+	if (!c->client && k->request.op != WIRE_HELLO)
+		return false;
 	if (k->request.op == WIRE_CANCEL) {
 		park_cancel(s, c, (uint64_t)k->request.arg[0]);
 		return true;
@@ -423,8 +461,8 @@ static void retire(struct ipc_ns *ns, const struct area *a)
 		return; /* it stays mapped */
 	r->area = *a;
 	pthread_mutex_lock(&s->lock);
-	r->next = s->retired;
-	s->retired = r;
+	r->next = atomic_load(&s->retired);
+	atomic_store(&s->retired, r);
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -438,22 +476,22 @@ static void unmap_retired(struct ipc_server *s)
 {
 	uint64_t x = s->ns ? atomic_load(&s->ns->reg.head->op) : s->tidied;
 
-	if (!s->retired && x == s->tidied)
+	if (!atomic_load(&s->retired) && x == s->tidied)
 		return;
 	s->tidied = x;
 	pthread_rwlock_wrlock(&s->areas);
 	pthread_mutex_lock(&s->lock);
 	if (s->ns)
 		objects_forget(s->ns, unused);
-	for (struct retired **p = &s->retired; *p;) {
-		struct retired *r = *p;
+	for (struct retired *r = atomic_exchange(&s->retired, NULL), *next; r; r = next) {
+		next = r->next;
 
 		if (park_uses(s, &r->area)) {
-			p = &r->next;
+			r->next = atomic_load(&s->retired);
+			atomic_store(&s->retired, r);
 			continue;
 		}
 		munmap(r->area.head, r->area.length);
-		*p = r->next;
 		free(r);
 	}
 	pthread_mutex_unlock(&s->lock);
@@ -539,21 +577,33 @@ static void event(struct ipc_server *s, struct source *source, uint32_t events, 
 		break;
 	}
 	park_flush(s);
+	guard_leave(s);
 	pthread_rwlock_unlock(&s->areas);
+}
+
+bool serve_turn(struct ipc_server *s, char *room, int timeout)
+{
+	struct epoll_event e;
+	int n = epoll_wait(s->epoll_fd, &e, 1, timeout);
+
+	if (n == 1)
+		event(s, e.data.ptr, e.events, room);
+	return n == 1;
 }
 
 static void *work(void *arg)
 {
 	struct ipc_server *s = arg;
-	struct epoll_event e;
+	int number = atomic_fetch_add(&s->workers, 1) % WORKERS_MOST;
 	char *room = malloc(WIRE_INLINE);
 	sigset_t all;
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, NULL);
+	guard_begin(s, number);
 	while (room && ns_enter(s->ns) > 0 && !atomic_load(&s->stopping))
-		if (epoll_wait(s->epoll_fd, &e, 1, -1) == 1)
-			event(s, e.data.ptr, e.events, room);
+		serve_turn(s, room, -1);
+	guard_end();
 	free(room);
 	return NULL;
 }
@@ -574,11 +624,17 @@ int ipc_serve(ipc_server *s)
 	sigset_t mask;
 
 	pthread_sigmask(SIG_SETMASK, NULL, &mask);
+	atomic_store(&s->workers, 0);
+	if (guard_watch(s)) {
+		errno = EAGAIN;
+		return -1;
+	}
 	while (started < n - 1 && !pthread_create(&thread[started], NULL, work, s))
 		started++;
 	work(s);
 	while (started)
 		pthread_join(thread[--started], NULL);
+	guard_unwatch(s);
 	pthread_sigmask(SIG_SETMASK, &mask, NULL);
 	return 0;
 }
@@ -706,7 +762,7 @@ static int make_loop(struct ipc_server *s)
 	return e ? e : serve_watch(s, s->alarm_fd, EPOLLIN | EPOLLET, &alarms, false);
 }
 
-static void raise_descriptors(void)
+static void raise_descriptors(struct ipc_server *s)
 {
 	struct rlimit limit;
 
@@ -714,6 +770,11 @@ static void raise_descriptors(void)
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &limit);
 	}
+	s->conns_of_uid = CONNS_OF_UID;
+	/* a connection, and its process: no user takes more than half of what there is */
+	if (!getrlimit(RLIMIT_NOFILE, &limit) && limit.rlim_cur / 4 < CONNS_OF_UID)
+		s->conns_of_uid = (uint32_t)limit.rlim_cur / 4;
+	s->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
 static int socket_option(int fd, int option)
@@ -745,9 +806,12 @@ static int open_server(struct ipc_server *s)
 	s->ns->busy = client_busy;
 	s->ns->move = move_object;
 	s->ns->left = move_close_file;
+	s->ns->copying = &s->copying;
 	s->ns->quota = quota_reached;
 	s->ns->refused = quota_refused;
 	e = only_one(s);
+	if (!e)
+		e = guard_start(s);
 	if (e)
 		return e;
 	if (s->options.listen_fd >= 0) {
@@ -768,8 +832,11 @@ static int open_server(struct ipc_server *s)
 	if (!e)
 		e = make_loop(s);
 	if (!e) {
+		guard_begin(s, 0);
 		move_thaw_all(s->ns);
 		clients_load(s);
+		guard_leave(s);
+		guard_end();
 	}
 	return e;
 }
@@ -782,7 +849,7 @@ ipc_server *ipc_serve_open(const struct ipc_serve *options)
 
 	if (!s)
 		return NULL;
-	raise_descriptors();
+	raise_descriptors(s);
 	s->options = *options;
 	s->socket = options->socket ? strdup(options->socket) : NULL;
 	s->listen_fd = s->abstract_fd = s->epoll_fd = s->stop_fd = s->tick_fd = s->alarm_fd = s->serving_fd = -1;
@@ -791,6 +858,8 @@ ipc_server *ipc_serve_open(const struct ipc_serve *options)
 	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
 	pthread_rwlock_init(&s->areas, &attr);
 	pthread_rwlockattr_destroy(&attr);
+	pthread_mutex_init(&s->hello, NULL);
+	guard_init(s);
 	e = open_server(s);
 	if (!e)
 		return s;
@@ -808,7 +877,8 @@ ipc_ns *ipc_serve_namespace(ipc_server *s)
 
 void ipc_serve_close(ipc_server *s)
 {
-	int fd[] = { s->options.listen_fd >= 0 ? -1 : s->listen_fd, s->abstract_fd, s->epoll_fd, s->stop_fd, s->tick_fd, s->alarm_fd, s->serving_fd };
+	int fd[] = { s->options.listen_fd >= 0 ? -1 : s->listen_fd, s->abstract_fd, s->epoll_fd, s->stop_fd, s->tick_fd, s->alarm_fd, s->serving_fd,
+		     s->spare_fd };
 	char kept[sizeof ns_error];
 
 	memcpy(kept, ns_error, sizeof kept);
@@ -819,6 +889,7 @@ void ipc_serve_close(ipc_server *s)
 	for (size_t i = 0; i < sizeof fd / sizeof *fd; i++)
 		if (fd[i] >= 0)
 			close(fd[i]);
+	guard_stop(s);
 	if (s->ns) {
 		s->ns->retire = NULL;
 		ns_close(s->ns);

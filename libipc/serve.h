@@ -43,6 +43,7 @@ struct conn {
 	pthread_mutex_t lock;
 	struct client *client; /* NULL before it has said who it is */
 	uint32_t who;
+	bool resumed; /* who was another connection's before */
 	uid_t uid; /* that connected */
 	gid_t *groups;
 	int ngroups;
@@ -51,6 +52,20 @@ struct conn {
 	bool closed;           /* server.lock */
 	struct conn *next, **link;
 	_Atomic uint32_t refs;
+};
+
+#define WORKERS_MOST 64
+
+/* A thread that takes events. */
+struct worker {
+	pthread_mutex_t lock; /* for the watchdog, which looks at what follows */
+	bool running;
+	clockid_t clock;
+	struct area area; /* in which it works; head NULL: in none */
+	uint64_t turn;    /* counts those */
+	uint64_t seen, used; /* at the last look: turn, and nanoseconds of the processor */
+	int looks;           /* at which it went round in one area */
+	_Atomic uintptr_t struck; /* where it met SIGBUS */
 };
 
 /* A request whose call sleeps. */
@@ -97,7 +112,9 @@ struct ipc_server {
 	struct ipc_ns *ns;
 	struct ipc_serve options;
 	char *socket;
-	int listen_fd, abstract_fd, epoll_fd, stop_fd, tick_fd, alarm_fd, serving_fd;
+	int listen_fd, abstract_fd, epoll_fd, stop_fd, tick_fd, alarm_fd, serving_fd, spare_fd;
+	uint32_t conns_of_uid;
+	_Atomic uint64_t lines; /* lines of the log: second:56, how many in it:8 */
 	pthread_mutex_t lock;
 	struct client *client[WHO_MAX]; /* by slot */
 	struct parked *parked[WHO_MAX]; /* by who number */
@@ -109,13 +126,21 @@ struct ipc_server {
 	uint32_t conns_count;
 	struct timespec alarm; /* what alarm_fd is set to; 0: nothing */
 	pthread_rwlock_t areas; /* for reading: somebody may be using an area that is retired, or that is moved */
-	struct retired *retired; /* lock */
+	_Atomic(struct retired *) retired; /* lock; the handler of SIGBUS reads it */
 	uint32_t awaited;        /* clients; server.lock */
 	bool orphans;            /* there may be removed segments that nobody has attached */
 	uint64_t tidied;         /* the registry's op when that was done last */
 	struct opener opener;
 	_Atomic uint64_t quota[LIMITS];        /* 0: none */
 	_Atomic int64_t said[LIMITS + 1][2]; /* when the log had a line about a limit, or a quota; milliseconds */
+	pthread_mutex_t hello; /* a process comes, or is named; conn.lock is held */
+	struct worker worker[WORKERS_MOST];
+	pthread_t watch;
+	pthread_mutex_t watch_lock;
+	pthread_cond_t watch_changed;
+	bool watching, watch_end;
+	_Atomic int workers; /* numbered so far */
+	_Atomic int copying; /* areas, for new owners */
 	_Atomic bool stopping;
 };
 
@@ -138,6 +163,8 @@ extern __thread struct call *serve_current;
 void serve_log(struct ipc_server *s, int priority, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* serve.c */
+/* Wait for an event and see to it; room: WIRE_INLINE bytes. False: there was none for so many milliseconds. */
+bool serve_turn(struct ipc_server *s, char *room, int timeout);
 int serve_watch(struct ipc_server *s, int fd, uint32_t events, struct source *source, bool again);
 void serve_reply(struct ipc_server *s, struct conn *c, struct call *k, long result);
 void conn_put(struct ipc_server *s, struct conn *c);
@@ -160,6 +187,7 @@ void client_put(struct ipc_server *s, struct client *c);
 void client_declared(struct ipc_server *s, struct client *c);
 /* Who numbers of threads that ended and could not say so are given back. */
 void threads_look(struct ipc_server *s);
+struct client *client_get(struct ipc_server *s, uint32_t tag);
 void clients_load(struct ipc_server *s);
 void clients_free(struct ipc_server *s);
 
@@ -185,6 +213,18 @@ long call_perform(struct call *k);
 /* With conn.lock: what was performed is not performed again. */
 void reply_keep(struct call *k, long result);
 void reply_forget(struct ipc_server *s, uint32_t who);
+
+/* serve_guard.c: memory that clients take away, or keep changing */
+void guard_init(struct ipc_server *s);
+int guard_start(struct ipc_server *s);
+void guard_stop(struct ipc_server *s);
+int guard_watch(struct ipc_server *s);
+void guard_unwatch(struct ipc_server *s);
+void guard_begin(struct ipc_server *s, int worker);
+void guard_end(void);
+/* This worker works in the area from now on; before it is unmapped, and at the end of the event, in none. */
+void guard_enter(struct ipc_server *s, const struct area *a);
+void guard_leave(struct ipc_server *s);
 
 /* serve_park.c: those that sleep */
 int park(struct frame *f, const struct timespec *deadline);

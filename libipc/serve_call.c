@@ -128,6 +128,19 @@ static long resume_semop(struct call *k, int id, const struct timespec *deadline
 	return e == -EINVAL ? -EIDRM : e; /* it has been removed since the call was made */
 }
 
+/* What this who number left there, and does not come back for: nobody stands in a list twice. */
+static void withdraw(struct call *k, enum kind kind, int id)
+{
+	struct obj *o;
+
+	if (object_open(view_of(k), kind, id, (int)k->conn->who, &o))
+		return;
+	if (kind == KIND_SEM)
+		sem_set_withdraw(view_of(k), (int)k->conn->who, o);
+	else
+		msg_queue_withdraw(view_of(k), (int)k->conn->who, o);
+}
+
 static long perform_semop(struct call *k)
 {
 	size_t nsops = (size_t)ARG(1);
@@ -145,6 +158,8 @@ static long perform_semop(struct call *k)
 	left = until(ARG(3), ARG(4));
 	if (REPEATED)
 		r = resume_semop(k, (int)ARG(0), ARG(2) ? &deadline : NULL);
+	if (r == -ENOENT && (REPEATED || k->conn->resumed))
+		withdraw(k, KIND_SEM, (int)ARG(0));
 	if (r == -ENOENT && REPEATED && ENDED)
 		r = -EINTR;
 	if (r == -ENOENT)
@@ -238,9 +253,13 @@ static long resume_on_queue(struct call *k, int id, bool sends, void *msg, size_
 
 static long resume_message(struct call *k, void *msg, size_t size)
 {
-	long r = resume_on_queue(k, (int)ARG(0), k->request.op == WIRE_MSGSND, msg, size, (long)ARG(2), (int)ARG(3));
+	long r = -ENOENT;
 
-	if (r == -ENOENT && ENDED)
+	if (REPEATED)
+		r = resume_on_queue(k, (int)ARG(0), k->request.op == WIRE_MSGSND, msg, size, (long)ARG(2), (int)ARG(3));
+	if (r == -ENOENT)
+		withdraw(k, KIND_MSG, (int)ARG(0));
+	if (r == -ENOENT && REPEATED && ENDED)
 		return -EINTR;
 	return r == -EINVAL ? -EIDRM : r == -MSG_AGAIN ? -ENOENT : r;
 }
@@ -250,7 +269,7 @@ static long perform_msgsnd(struct call *k)
 	long type = (long)ARG(1), r = -ENOENT;
 	char *msg;
 
-	if (REPEATED)
+	if (REPEATED || k->conn->resumed)
 		r = resume_message(k, NULL, 0);
 	if (r != -ENOENT)
 		return r;
@@ -277,8 +296,9 @@ static long perform_msgrcv(struct call *k)
 		msg = k->buffer = malloc(sizeof(long) + size);
 		if (!msg)
 			return -ENOMEM;
+		memset(msg, 0, sizeof(long)); /* a forged result would show what was there */
 	}
-	if (REPEATED)
+	if (REPEATED || k->conn->resumed)
 		r = resume_message(k, msg, size);
 	if (r == -ENOENT)
 		r = result(ipc_msgrcv(view_of(k), (int)ARG(0), msg, size, (long)ARG(2), (int)ARG(3)));
@@ -408,21 +428,20 @@ static bool has_attached(struct ipc_ns *ns, uint32_t tag, int id)
 	return found;
 }
 
-/* A slot that this process may add to: its own, or that of a child which it is making. */
-static struct ipc_ns *own_or_childs(struct call *k, uint32_t tag)
+/* A slot that this process may add to: its own, or that of a child which it is making. With a reference. */
+static struct client *own_or_childs(struct call *k, uint32_t tag)
 {
-	struct ipc_ns *v = view_of(k), *child = NULL;
-	struct slot_row *r = &v->slots->row[SLOT_OF(tag)];
-	uint64_t word = atomic_load(&r->word);
+	struct client *own = k->conn->client, *c = client_get(k->server, tag ? tag : own->tag);
+	uint64_t word;
 
-	if (!tag || tag == v->tag)
-		return v;
-	pthread_mutex_lock(&k->server->lock);
-	if (k->server->client[SLOT_OF(tag)] && k->server->client[SLOT_OF(tag)]->tag == tag &&
-	    WORD_STATE(word) == SLOT_NEWBORN && WORD_PID(word) == v->pid)
-		child = k->server->client[SLOT_OF(tag)]->view;
-	pthread_mutex_unlock(&k->server->lock);
-	return child;
+	if (!c || c == own)
+		return c;
+	word = atomic_load(&own->view->slots->row[SLOT_OF(tag)].word);
+	if (WORD_STATE(word) == SLOT_NEWBORN && TAG(SLOT_OF(tag), WORD_GEN(word)) == tag &&
+	    WORD_PID(word) == own->view->pid)
+		return c;
+	client_put(k->server, c);
+	return NULL;
 }
 
 /* Is the segment mapped there? What the kernel says; nothing, if it does not tell us. */
@@ -499,22 +518,27 @@ static long attached_again(struct call *k, uint32_t *records, uint32_t n)
 
 static long perform_attached(struct call *k)
 {
-	uint32_t n = k->size / 4, *records;
-	struct ipc_ns *to = own_or_childs(k, (uint32_t)ARG(0));
+	uint32_t n = k->size / 4, *records = NULL;
+	struct client *to = own_or_childs(k, (uint32_t)ARG(0));
 	long e = 0;
 	int id;
 
-	if (!to || k->size % 4 || (!n && !ARG(1)))
-		return -EPROTO;
-	records = room(k, k->size);
-	if (!records)
-		return -ENOMEM;
-	if (ARG(1))
+	if (!to || k->size % 4 || (!n && !ARG(1)) || n > ATT_MAX)
+		e = -EPROTO;
+	if (!e && !(records = calloc(n + 1, sizeof *records)))
+		e = -ENOMEM;
+	if (!e && ARG(1))
 		e = attached_again(k, records, n);
 	for (uint32_t i = 0; i < n && !e && !ARG(1); i++) {
 		memcpy(&id, k->payload + 4 * i, 4);
-		e = may_say_attached(k, to, id) ?
-			    attach_add(to, (int)k->conn->who, to->tag, id, view_of(k)->pid, &records[i]) : -EACCES;
+		e = may_say_attached(k, to->view, id) ?
+			    attach_add(to->view, (int)k->conn->who, to->tag, id, view_of(k)->pid, &records[i]) : -EACCES;
+	}
+	if (to)
+		client_put(k->server, to);
+	if (records) { /* the ids were read from what may have been in it */
+		free(k->buffer);
+		k->buffer = (char *)records;
 	}
 	if (!e)
 		payload(k, k->buffer, k->size);
@@ -604,7 +628,8 @@ static long perform_inspect(struct call *k)
 	int id = (int)ARG(2), most = (int)ARG(4), who = ns_enter(ns), n;
 	void *out;
 
-	if (ARG(0) < 0 || ARG(0) > INSPECT_UNDO || (ARG(1) != KIND_SEM && ARG(1) != KIND_MSG) || ARG(4) < 0 ||
+	if (ARG(0) < 0 || ARG(0) > INSPECT_UNDO || (ARG(1) != KIND_SEM && ARG(1) != KIND_MSG) ||
+	    ARG(4) < (what == INSPECT_STATE ? 1 : 0) ||
 	    ARG(4) > (what == INSPECT_COUNTS ? INSPECT_COUNTS_ROOM : what == INSPECT_STATE ? 1 : INSPECT_ROOM) ||
 	    (kind == KIND_MSG && what != INSPECT_STATE && what != INSPECT_WAITERS))
 		return -EPROTO;
@@ -690,9 +715,11 @@ static long perform(struct call *k)
 	case WIRE_LEFT:
 		return perform_left(k);
 	case WIRE_BYE:
-		atomic_store(&k->server->thread[k->conn->who], 0);
-		reply_forget(k->server, k->conn->who);
-		who_give(view_of(k), k->conn->who);
+		if (!k->conn->resumed) { /* else it may still stand in a list, until its process ends */
+			atomic_store(&k->server->thread[k->conn->who], 0);
+			reply_forget(k->server, k->conn->who);
+			who_give(view_of(k), k->conn->who);
+		}
 		k->conn->who = 0;
 		return 0;
 	}
@@ -765,7 +792,8 @@ long call_perform(struct call *k)
 
 	if (k->request.op == WIRE_HELLO)
 		return client_hello(k);
-	if (!k->conn->client || !k->conn->who || k->from.pid != view_of(k)->pid)
+	if (!k->conn->client || !k->conn->who || k->from.pid != view_of(k)->pid ||
+	    atomic_load(&k->server->ns->slots->who[k->conn->who]) != view_of(k)->tag)
 		return -EPROTO;
 	if (!client_begins(k->conn->client)) {
 		client_ends(k->server, k->conn->client);

@@ -19,9 +19,10 @@
 #include "registry.h"
 #include "serve.h"
 
-#define SLOT_TRIES 100
 #define ENDING_MOMENTS 5000
 #define MOMENT_NS 20000
+#define SLOTS_OF_PROCESS 64 /* that it makes for children, or has for itself: more than it forks at once */
+#define PARTS_OF_UID 2 /* a user's share of slots and of who numbers: one of so many parts */
 #define ENDING_TRIES 50 /* milliseconds */
 
 /* ---- what the kernel says ---- */
@@ -53,12 +54,12 @@ static bool is_gone(pid_t pid)
 
 /*
  * Is the process the one that a slot was made for, or a child of it? One that is ending has no children any more, and a
- * moment later it is gone.
+ * moment later it is gone. Of an orphan only the user is known.
  */
-static bool may_be(pid_t pid, pid_t maker)
+static bool may_be(pid_t pid, pid_t maker, bool same_user)
 {
 	for (int tries = 0; tries < ENDING_TRIES; tries++) {
-		if (pid == maker || parent_of(pid) == maker || is_gone(maker))
+		if (pid == maker || parent_of(pid) == maker || (same_user && is_gone(maker)))
 			return true;
 		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 	}
@@ -80,9 +81,23 @@ static int clear_notes(int fd)
 	       errno != EOPNOTSUPP ? -ENOMEM : 0;
 }
 
+static int lock_file(struct ipc_ns *ns, uint32_t slot, bool fresh);
+
+/* Somebody keeps the lock that the slot's last owner had: he may, on a file that is nobody's any more. */
+static int lock_anew(struct ipc_ns *ns, uint32_t slot, int fd)
+{
+	char name[24];
+	int e;
+
+	close(fd);
+	slot_name(name, slot);
+	e = file_remove(ns, name);
+	return e ? e : lock_file(ns, slot, true);
+}
+
 /*
  * The lock of a slot's file, on a description of its own that can only be read; the client's mapping keeps it. -EAGAIN
- * when the last owner's still is there.
+ * when its owner's still is there; fresh: for a slot that is free, so it is nobody's.
  */
 static int lock_file(struct ipc_ns *ns, uint32_t slot, bool fresh)
 {
@@ -98,6 +113,8 @@ static int lock_file(struct ipc_ns *ns, uint32_t slot, bool fresh)
 		return fd;
 	if (fcntl(fd, F_OFD_GETLK, &ask))
 		e = -errno;
+	else if (ask.l_type != F_UNLCK && fresh)
+		return lock_anew(ns, slot, fd);
 	else if (ask.l_type != F_UNLCK)
 		e = -EAGAIN;
 	else if (fresh && clear_notes(fd))
@@ -134,55 +151,76 @@ static void free_slot(struct slot_row *r)
 	atomic_store(&r->word, WORD(SLOT_FREE, WORD_GEN(atomic_load(&r->word)) + 1, 0));
 }
 
-/* Those whose last owner's mapping was there still: kept until another one is found, then somebody else's. */
-static void free_skipped(struct ipc_ns *ns, const uint32_t *skipped, int n)
+/* Nobody takes so much that others find nothing; the namespace's owner, and root, may. */
+static bool shares(uid_t uid)
 {
-	while (n)
-		free_slot(&ns->slots->row[skipped[--n]]);
+	return uid && uid != geteuid();
+}
+
+static bool has_slots_enough(struct ipc_ns *ns, pid_t pid, uid_t uid)
+{
+	uint32_t n = 0, own = 0;
+
+	for (uint32_t i = 1, high = slots_high(ns); i < high; i++) {
+		uint64_t word = atomic_load(&ns->slots->row[i].word);
+
+		if (ns->slots->row[i].uid != uid + 1 || WORD_STATE(word) == SLOT_FREE)
+			continue;
+		n += shares(uid);
+		own += WORD_PID(word) == pid;
+	}
+	return own >= SLOTS_OF_PROCESS || n >= WHO_MAX / PARTS_OF_UID ||
+	       (shares(uid) && n >= ns->server->conns_of_uid); /* each has a pidfd */
+}
+
+static bool has_whos_enough(struct ipc_ns *ns, uid_t uid)
+{
+	uint32_t n = 0, tag;
+
+	for (uint32_t w = 1, high = whos_high(ns); shares(uid) && w < high; w++) {
+		tag = (uint32_t)atomic_load(&ns->slots->who[w]);
+		n += tag && ns->slots->row[SLOT_OF(tag)].uid == uid + 1;
+	}
+	return n >= WHO_MAX / PARTS_OF_UID;
 }
 
 /* A slot for a process: claimed, its file locked (*lock), nobody's mark in it. Its number, or -errno. */
 static int new_slot(struct ipc_ns *ns, pid_t pid, uid_t uid, int *lock)
 {
-	int marks = marks_file(ns, uid), tries, result = -EAGAIN;
-	uint32_t skipped[SLOT_TRIES];
+	pthread_mutex_t *mutex;
+	struct slot_row *r;
+	uint32_t slot;
+	int marks;
 
+	if (has_slots_enough(ns, pid, uid)) { /* some of them may be nobody's any more */
+		slots_sweep(ns, ns_enter(ns));
+		if (has_slots_enough(ns, pid, uid))
+			return -EAGAIN;
+	}
+	marks = marks_file(ns, uid);
 	if (marks < 0)
 		return marks;
 	close(marks);
-	for (tries = 0; tries < SLOT_TRIES; tries++) {
-		uint32_t slot = slot_claim(ns, SLOT_CLAIMED, pid);
-		struct slot_row *r = &ns->slots->row[slot];
-		pthread_mutex_t *mutex;
-
-		if (!slot) {
-			result = -ENOMEM;
-			break;
-		}
-		r->uid = uid + 1;
-		atomic_store(&r->making, 0);
-		atomic_store(&r->leaving, 0);
-		atomic_store(&r->start, 0);
-		mutex = slot_mutex(ns, slot);
-		*lock = mutex ? lock_file(ns, slot, true) : -ENOMEM;
-		if (*lock >= 0 && file_fence(mutex, sizeof *mutex)) {
-			close(*lock);
-			*lock = -ENOMEM;
-		}
-		if (*lock >= 0) {
-			memset(mutex, 0, sizeof *mutex);
-			result = (int)slot;
-			break;
-		}
-		if (*lock != -EAGAIN) {
-			free_slot(r);
-			result = *lock;
-			break;
-		}
-		skipped[tries] = slot;
+	slot = slot_claim(ns, SLOT_CLAIMED, pid);
+	if (!slot)
+		return -ENOMEM;
+	r = &ns->slots->row[slot];
+	r->uid = uid + 1;
+	atomic_store(&r->making, 0);
+	atomic_store(&r->leaving, 0);
+	atomic_store(&r->start, 0);
+	mutex = slot_mutex(ns, slot);
+	*lock = mutex ? lock_file(ns, slot, true) : -ENOMEM;
+	if (*lock >= 0 && file_fence(mutex, sizeof *mutex)) {
+		close(*lock);
+		*lock = -ENOMEM;
 	}
-	free_skipped(ns, skipped, tries);
-	return result;
+	if (*lock < 0) {
+		free_slot(r);
+		return *lock;
+	}
+	memset(mutex, 0, sizeof *mutex);
+	return (int)slot;
 }
 
 /* ---- clients ---- */
@@ -312,7 +350,7 @@ static struct client *client_new(struct ipc_server *s, uint32_t tag, pid_t pid, 
 }
 
 /* Of the slot, if it still is the one that the tag names; with a reference. */
-static struct client *client_get(struct ipc_server *s, uint32_t tag)
+struct client *client_get(struct ipc_server *s, uint32_t tag)
 {
 	struct client *c;
 
@@ -526,7 +564,7 @@ static int known(struct call *k, uint32_t tag, struct client **out)
 	else if (WORD_STATE(word) == SLOT_LIVE &&
 		 (WORD_PID(word) != k->from.pid || atomic_load(&r->start) != process_start(k->from.pid, &gone)))
 		e = -EPERM;
-	else if (WORD_STATE(word) == SLOT_NEWBORN && !may_be(k->from.pid, WORD_PID(word)))
+	else if (WORD_STATE(word) == SLOT_NEWBORN && !may_be(k->from.pid, WORD_PID(word), k->from.uid == r->uid - 1))
 		e = -EPERM;
 	else if (WORD_STATE(word) != SLOT_LIVE && WORD_STATE(word) != SLOT_NEWBORN)
 		e = -ESTALE;
@@ -550,9 +588,12 @@ static int number_of(struct call *k, struct client *c, uint32_t who)
 {
 	struct ipc_ns *ns = k->server->ns;
 
+	uid_t uid = ns->slots->row[SLOT_OF(c->tag)].uid - 1;
+
 	if (!who || who >= WHO_MAX || (uint32_t)atomic_load(&ns->slots->who[who]) != c->tag)
-		return who_take(c->view);
+		return has_whos_enough(ns, uid) ? -EAGAIN : who_take(c->view);
 	conns_end(k->server, c, who, k->conn);
+	k->conn->resumed = true;
 	return file_fence(area_who(&ns->reg, who), WHO_SIZE) ? -ENOMEM : (int)who;
 }
 
@@ -564,7 +605,7 @@ static void note_thread(struct call *k, uint32_t who)
 	atomic_store(&k->server->thread[who], same ? (pid_t)k->request.arg[3] : 0);
 }
 
-int client_hello(struct call *k)
+static int hello(struct call *k)
 {
 	uint32_t tag = (uint32_t)k->request.arg[0], who = (uint32_t)k->request.arg[1];
 	struct conn *conn = k->conn;
@@ -581,8 +622,11 @@ int client_hello(struct call *k)
 			c = newcomer(k, &lock);
 		e = c ? give_tables(k, lock, k->server->ns->slots->row[SLOT_OF(c->tag)].uid - 1) : lock < 0 ? lock : -ENOMEM;
 	}
-	if (e)
+	if (e) {
+		if (c && !tag)
+			client_put(k->server, c);
 		return e;
+	}
 	if (tag && (ino_t)k->request.arg[2] != k->server->ns->table)
 		e = give(k, file_open(k->server->ns, "registry", O_RDONLY)); /* and then it says what it has attached */
 	else
@@ -601,6 +645,16 @@ int client_hello(struct call *k)
 	conn->who = e > 0 ? (uint32_t)e : 0;
 	conn->client = c;
 	pthread_mutex_unlock(&k->server->lock);
+	return e;
+}
+
+int client_hello(struct call *k)
+{
+	int e;
+
+	pthread_mutex_lock(&k->server->hello); /* two connections of a process, at once */
+	e = hello(k);
+	pthread_mutex_unlock(&k->server->hello);
 	return e;
 }
 
@@ -654,7 +708,7 @@ int client_fork(struct call *k)
 }
 
 /* The child may end before it says anything; it may even have gone, waited for, before we look. */
-void client_named(struct call *k)
+static void named(struct call *k)
 {
 	struct ipc_server *s = k->server;
 	uint32_t tag = (uint32_t)k->request.arg[0];
@@ -712,6 +766,13 @@ void threads_look(struct ipc_server *s)
 		}
 		client_put(s, c);
 	}
+}
+
+void client_named(struct call *k)
+{
+	pthread_mutex_lock(&k->server->hello); /* it may be saying so itself */
+	named(k);
+	pthread_mutex_unlock(&k->server->hello);
 }
 
 /* ---- after a restart ---- */

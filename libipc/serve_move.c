@@ -81,15 +81,21 @@ static void close_frozen(struct area *a)
 	area_thaw(a);
 }
 
-/* In the cold section. */
+static const _Atomic int none;
+
+/* In the cold section: one at a time. */
 int move_object(struct ipc_ns *ns, int who, struct obj *o, struct row *r, const struct perm *to, uint32_t size)
 {
 	uint32_t old = r->v[R_FILE], file = 0;
+	_Atomic int *copying = &ns->server->copying;
 	struct area a = o->area;
 	char name[24];
 	int e;
 
+	a.copying = &none; /* found frozen by us, it was not us */
+	atomic_fetch_add(copying, 1);
 	area_freeze(&a);
+	guard_enter(ns->server, NULL); /* it may be much to copy */
 	e = copy_area(ns, r->kind, &a, old, &file);
 	if (!e) {
 		object_leaving(ns, r->kind, old); /* and the copy stays noted: one of them has no row */
@@ -99,12 +105,15 @@ int move_object(struct ipc_ns *ns, int who, struct obj *o, struct row *r, const 
 			file_remove(ns, name);
 		}
 	}
+	guard_enter(ns->server, &o->area);
 	if (e) {
 		area_thaw(&a);
+		atomic_fetch_sub(copying, 1);
 		object_made(ns);
 		return e;
 	}
 	close_frozen(&a);
+	atomic_fetch_sub(copying, 1);
 	if (r->kind == KIND_SEM)
 		sem_set_close(ns, who, o);
 	else

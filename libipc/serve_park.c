@@ -152,6 +152,8 @@ static void end(struct ipc_server *s, struct parked *p, int reason, bool cancell
 
 	if (reason)
 		wait_settle(&p->frame, reason);
+	if (!atomic_load(&p->frame.settled)) /* there is no such request any more: its object was damaged */
+		p->frame.result = -EIDRM;
 	atomic_store(&area_who(&p->frame.area, p->frame.who)->req.sleeping, 0);
 	if (p->frame.result == -MSG_AGAIN) {
 		again = once_more(s, c, p, false, cancelled);
@@ -171,8 +173,8 @@ static void end(struct ipc_server *s, struct parked *p, int reason, bool cancell
 		serve_reply(s, c, &k, p->frame.result);
 	}
 	parked_free(p);
-	if (again)
-		park_check(s, c->who);
+	if (again) /* later: not on top of this one, however often that may be */
+		park_ring(s->ns, c->who);
 	conn_put(s, c);
 }
 
@@ -182,8 +184,10 @@ void park_cancel(struct ipc_server *s, struct conn *c, uint64_t number)
 
 	pthread_mutex_lock(&c->lock);
 	p = take(s, c, number);
-	if (p)
+	if (p) {
+		guard_enter(s, &p->frame.area);
 		end(s, p, EINTR, true);
+	}
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -247,6 +251,8 @@ static void check(struct ipc_server *s, uint32_t who, bool look)
 		return;
 	pthread_mutex_lock(&c->lock);
 	p = c->parked;
+	if (p)
+		guard_enter(s, &p->frame.area);
 	if (p && look && wait_waits(&p->frame) && p->frame.look)
 		p->frame.look(&p->frame);
 	if (p && !wait_waits(&p->frame))

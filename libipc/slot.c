@@ -354,7 +354,7 @@ int slot_take(struct ipc_ns *ns)
 /* After its thread ended, the process is asked for in the slow way; a thread that lives takes the mark over. */
 void slot_heal(struct ipc_ns *ns)
 {
-	uint32_t slot = atomic_load(&ns->slot);
+	uint32_t slot = ns->base ? 0 : atomic_load(&ns->slot); /* in a daemon, a client's is not ours to take */
 	pthread_mutex_t *mutex = slot ? slot_mutex(ns, slot) : NULL;
 
 	if (mutex && mutex->__data.__lock & 0x40000000 && pthread_mutex_trylock(mutex) == EOWNERDEAD)
