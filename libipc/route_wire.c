@@ -75,16 +75,16 @@ struct sleeper {
 
 /* ---- connections ---- */
 
-static bool ours(const struct link *l)
+static bool link_ours(const struct link *l)
 {
 	struct stat st;
 
 	return l->fd >= 0 && !fstat(l->fd, &st) && st.st_dev == l->dev && st.st_ino == l->ino;
 }
 
-static void hang_up(struct link *l)
+static void link_hang_up(struct link *l)
 {
-	if (ours(l))
+	if (link_ours(l))
 		close(l->fd);
 	l->fd = -1;
 }
@@ -125,7 +125,7 @@ static bool no_socket(const char *path)
 	return !stat(path, &st) && !S_ISSOCK(st.st_mode);
 }
 
-static int dial(const struct wire *w, struct link *l)
+static int link_dial(const struct wire *w, struct link *l)
 {
 	struct sockaddr_un to = { .sun_family = AF_UNIX };
 	struct stat st;
@@ -176,7 +176,7 @@ int wire_memory(const void *data, uint32_t size)
 	return (int)fd;
 }
 
-static int transmit(const struct link *l, struct wire_request *r, const struct wire_call *c)
+static int link_transmit(const struct link *l, struct wire_request *r, const struct wire_call *c)
 {
 	struct iovec io[2] = { { r, sizeof *r }, { (void *)c->out, c->out_size } };
 	union { struct cmsghdr head; char room[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int))]; } control;
@@ -241,14 +241,14 @@ static int take_memory(struct wire_call *c, uint32_t size)
 	return n < 0 ? -EIO : 0;
 }
 
-static void close_descriptors(struct wire_call *c)
+static void wire_close_descriptors(struct wire_call *c)
 {
 	while (c->fds)
 		close(c->fd[--c->fds]);
 }
 
 /* The reply to request `number`, if it is there: 0; -EAGAIN: not yet; -EPIPE: the connection is gone. */
-static int collect(const struct link *l, struct wire_call *c, uint64_t number, long *result)
+static int link_collect(const struct link *l, struct wire_call *c, uint64_t number, long *result)
 {
 	struct wire_reply r;
 	struct iovec io[2] = { { &r, sizeof r }, { c->in, c->in_room } };
@@ -267,7 +267,7 @@ static int collect(const struct link *l, struct wire_call *c, uint64_t number, l
 	if (r.version != WIRE_VERSION)
 		return -EPROTO;
 	if (r.number != number) { /* of a request that was given up */
-		close_descriptors(c);
+		wire_close_descriptors(c);
 		return -EAGAIN;
 	}
 	memcpy(c->value, r.value, sizeof c->value);
@@ -297,7 +297,7 @@ static long wait_for(struct pollfd *p, const struct timespec *t, const sigset_t 
 	return r;
 }
 
-static long poll_reply(const struct link *l, const sigset_t *program, enum let_in who)
+static long link_poll(const struct link *l, const sigset_t *program, enum let_in who)
 {
 	struct pollfd p = { .fd = l->fd, .events = POLLIN };
 	struct timespec moment = { .tv_nsec = WATCH_NS };
@@ -310,7 +310,7 @@ static long poll_reply(const struct link *l, const sigset_t *program, enum let_i
 
 /* ---- waiting for the daemon ---- */
 
-static time_t seconds(void)
+static time_t wire_seconds(void)
 {
 	struct timespec t;
 
@@ -323,7 +323,7 @@ static time_t least_patience(const struct wire *w)
 	return w->patience > 0 ? w->patience : 1;
 }
 
-static int complain(struct wire *w, int e)
+static int wire_complain(struct wire *w, int e)
 {
 	char line[400];
 
@@ -351,14 +351,14 @@ static int complain(struct wire *w, int e)
 }
 
 /* A moment later it may be there; false: it has taken too long. */
-static bool patient(struct wire *w, time_t since, int e, const sigset_t *program, enum let_in who)
+static bool wire_patient(struct wire *w, time_t since, int e, const sigset_t *program, enum let_in who)
 {
 	struct timespec moment = { .tv_nsec = RETRY_NS };
 
 	if (e == -EPROTO || e == -EACCES || e == -EPERM || e == -ENOTSOCK || e == -ETIMEDOUT ||
 	    (e == -ENOENT && !atomic_load(&w->met) && !w->users))
 		return false;
-	if (seconds() - since >= w->patience)
+	if (wire_seconds() - since >= w->patience)
 		return false;
 	wait_for(NULL, &moment, program, who);
 	if (wire_watch.waits)
@@ -368,7 +368,7 @@ static bool patient(struct wire *w, time_t since, int e, const sigset_t *program
 
 /* ---- requests ---- */
 
-static uint64_t next_number(struct link *l)
+static uint64_t link_number(struct link *l)
 {
 	struct timespec t;
 
@@ -379,29 +379,29 @@ static uint64_t next_number(struct link *l)
 	return ++l->number;
 }
 
-static uint32_t flags_of(const struct wire_call *c, bool repeated)
+static uint32_t wire_flags(const struct wire_call *c, bool repeated)
 {
 	return (repeated ? WIRE_REPEATED : 0) | (c->ended ? WIRE_ENDED : 0);
 }
 
-static int exchange(const struct wire *w, const struct link *l, struct wire_call *c, uint64_t number, bool repeated,
-		    const sigset_t *program, long *result)
+static int link_exchange(const struct wire *w, const struct link *l, struct wire_call *c, uint64_t number,
+			 bool repeated, const sigset_t *program, long *result)
 {
-	time_t since = seconds();
+	time_t since = wire_seconds();
 	struct wire_request r = { .magic = WIRE_MAGIC, .version = WIRE_VERSION, .op = c->op, .number = number,
-				  .size = c->out_size, .flags = flags_of(c, repeated) };
+				  .size = c->out_size, .flags = wire_flags(c, repeated) };
 	int e;
 
 	memcpy(r.arg, c->arg, sizeof r.arg);
 	c->fds = 0;
-	e = transmit(l, &r, c);
+	e = link_transmit(l, &r, c);
 	while (!e) {
-		e = collect(l, c, number, result);
+		e = link_collect(l, c, number, result);
 		if (e != -EAGAIN)
 			break;
-		e = wire_watch.waits && seconds() - since > least_patience(w) ? -ETIMEDOUT : 0;
+		e = wire_watch.waits && wire_seconds() - since > least_patience(w) ? -ETIMEDOUT : 0;
 		if (!e)
-			poll_reply(l, program, THE_UNHANDLED);
+			link_poll(l, program, THE_UNHANDLED);
 	}
 	return e;
 }
@@ -487,7 +487,7 @@ static int declare_again(struct ipc_ns *ns, struct link *l, const sigset_t *prog
 		struct wire_call c = { .op = WIRE_ATTACHED, .arg = { 0, done ? WIRE_AGAIN_MORE : WIRE_AGAIN, done + some == n }, .out = ids + done,
 				       .out_size = some * 4, .in = records + done, .in_room = some * 4 };
 
-		e = exchange(ns->wire, l, &c, next_number(l), false, program, &result);
+		e = link_exchange(ns->wire, l, &c, link_number(l), false, program, &result);
 		done += some;
 	} while (!e && result >= 0 && done < n);
 	if (!e && result < 0)
@@ -527,7 +527,7 @@ static int tell_left(const struct wire *w, struct link *l, const sigset_t *progr
 {
 	struct wire_call c = { .op = WIRE_LEFT, .arg = { l->left.op, l->left.id, (int64_t)l->left.number } };
 	long result;
-	int e = l->left.number ? exchange(w, l, &c, next_number(l), false, program, &result) : 0;
+	int e = l->left.number ? link_exchange(w, l, &c, link_number(l), false, program, &result) : 0;
 
 	if (!e)
 		l->left.number = 0;
@@ -535,15 +535,15 @@ static int tell_left(const struct wire *w, struct link *l, const sigset_t *progr
 }
 
 /* Make the connection and say who we are; the first time, get a slot. */
-static int introduce(struct ipc_ns *ns, struct link *l, uint32_t who, const sigset_t *program)
+static int link_introduce(struct ipc_ns *ns, struct link *l, uint32_t who, const sigset_t *program)
 {
 	struct wire_call c = { .op = WIRE_HELLO, .arg = { ns->tag, who, (int64_t)ns->table,
 							   raw_call(SYS_gettid, 0, 0, 0, 0, 0, 0), ns->pid } };
 	long result = 0;
-	int e = dial(ns->wire, l);
+	int e = link_dial(ns->wire, l);
 
 	if (!e)
-		e = exchange(ns->wire, l, &c, next_number(l), false, program, &result);
+		e = link_exchange(ns->wire, l, &c, link_number(l), false, program, &result);
 	if (!e && result < 0)
 		e = (int)result;
 	if (!e && !ns->tag) {
@@ -558,18 +558,18 @@ static int introduce(struct ipc_ns *ns, struct link *l, uint32_t who, const sigs
 	} else if (!e && c.fds == 1) {
 		e = renew(ns, l, c.fd[0], program);
 	}
-	close_descriptors(&c);
+	wire_close_descriptors(&c);
 	if (!e)
 		e = tell_left(ns->wire, l, program);
 	if (e) {
-		hang_up(l);
+		link_hang_up(l);
 		return e == -EPIPE ? -ECONNRESET : e;
 	}
 	atomic_store(&ns->wire->met, true);
 	return (int)result;
 }
 
-static struct link *own_link(struct ipc_ns *ns)
+static struct link *link_own(struct ipc_ns *ns)
 {
 	for (int i = 0; i < THREAD_NS; i++)
 		if (ipc_thread.in[i].ns == ns && ipc_thread.in[i].generation == ns->generation)
@@ -578,19 +578,19 @@ static struct link *own_link(struct ipc_ns *ns)
 }
 
 /* Is the connection there, and made by who we are now? */
-static int connected(struct ipc_ns *ns, struct link *l, uint32_t who, const sigset_t *program)
+static int link_connected(struct ipc_ns *ns, struct link *l, uint32_t who, const sigset_t *program)
 {
 	int e;
 
-	if (ours(l) && l->creds == atomic_load(&creds_generation))
+	if (link_ours(l) && l->creds == atomic_load(&creds_generation))
 		return 0;
-	hang_up(l);
-	e = introduce(ns, l, who, program);
+	link_hang_up(l);
+	e = link_introduce(ns, l, who, program);
 	return e < 0 ? e : 0;
 }
 
 /* The daemon has not come back in time: the next one is told. */
-static void give_up(struct link *l, const struct wire_call *c, uint64_t number)
+static void link_give_up(struct link *l, const struct wire_call *c, uint64_t number)
 {
 	l->left.op = c->op;
 	l->left.id = (int)c->arg[0];
@@ -600,25 +600,25 @@ static void give_up(struct link *l, const struct wire_call *c, uint64_t number)
 static long request_at_once(struct ipc_ns *ns, struct link *l, uint32_t who, struct wire_call *c,
 			    const sigset_t *program)
 {
-	uint64_t number = c->number ? c->number : next_number(l);
-	time_t since = seconds();
+	uint64_t number = c->number ? c->number : link_number(l);
+	time_t since = wire_seconds();
 	bool repeated = c->number;
 	long result;
 	int e;
 
 	do {
-		e = connected(ns, l, who, program);
+		e = link_connected(ns, l, who, program);
 		if (!e) {
-			e = exchange(ns->wire, l, c, number, repeated, program, &result);
+			e = link_exchange(ns->wire, l, c, number, repeated, program, &result);
 			if (!e || e == -EFAULT) /* the program's memory */
 				return e ? e : result;
-			hang_up(l);
+			link_hang_up(l);
 			repeated = true;
 		}
-	} while (patient(ns->wire, since, e, program, THE_UNHANDLED));
+	} while (wire_patient(ns->wire, since, e, program, THE_UNHANDLED));
 	if (c->ended)
-		give_up(l, c, number);
-	return complain(ns->wire, e);
+		link_give_up(l, c, number);
+	return wire_complain(ns->wire, e);
 }
 
 /* ---- requests that sleep ---- */
@@ -626,11 +626,11 @@ static long request_at_once(struct ipc_ns *ns, struct link *l, uint32_t who, str
 static int say(struct sleeper *s, bool repeated)
 {
 	struct wire_request r = { .magic = WIRE_MAGIC, .version = WIRE_VERSION, .op = s->call->op, .number = s->number,
-				  .size = s->call->out_size, .flags = flags_of(s->call, repeated) };
+				  .size = s->call->out_size, .flags = wire_flags(s->call, repeated) };
 
 	memcpy(r.arg, s->call->arg, sizeof r.arg);
 	s->call->fds = 0;
-	return transmit(s->link, &r, s->call);
+	return link_transmit(s->link, &r, s->call);
 }
 
 /* The daemon ends the request: performed, or not. From the wrapper of a handler, or when the thread is cancelled. */
@@ -638,7 +638,7 @@ static void end_sleep(struct frame *f)
 {
 	struct sleeper *s = (struct sleeper *)((char *)f - offsetof(struct sleeper, frame));
 	struct wire_call cancel = { .op = WIRE_CANCEL, .arg = { (int64_t)s->number } };
-	time_t since = seconds();
+	time_t since = wire_seconds();
 	struct cold c;
 	long result = -EINTR;
 	int e;
@@ -650,20 +650,20 @@ static void end_sleep(struct frame *f)
 		struct wire_request r = { .magic = WIRE_MAGIC, .version = WIRE_VERSION, .op = WIRE_CANCEL,
 					  .number = s->number, .arg = { (int64_t)s->number } };
 
-		e = ours(s->link) ? transmit(s->link, &r, &cancel) : -EPIPE;
-		while (!e && (e = collect(s->link, s->call, s->number, &result)) == -EAGAIN) {
+		e = link_ours(s->link) ? link_transmit(s->link, &r, &cancel) : -EPIPE;
+		while (!e && (e = link_collect(s->link, s->call, s->number, &result)) == -EAGAIN) {
 			e = 0;
-			poll_reply(s->link, &c.mask, THE_UNHANDLED);
+			link_poll(s->link, &c.mask, THE_UNHANDLED);
 		}
 		if (e) { /* the daemon has gone: the next one knows the request, or never heard of it */
-			hang_up(s->link);
-			e = connected(s->frame.ns, s->link, s->frame.who, &c.mask);
+			link_hang_up(s->link);
+			e = link_connected(s->frame.ns, s->link, s->frame.who, &c.mask);
 			if (!e && !say(s, true))
 				e = -EAGAIN;
 		}
-	} while (e && patient(s->frame.ns->wire, since, e, &c.mask, THE_UNHANDLED));
+	} while (e && wire_patient(s->frame.ns->wire, since, e, &c.mask, THE_UNHANDLED));
 	if (e)
-		give_up(s->link, s->call, s->number);
+		link_give_up(s->link, s->call, s->number);
 	f->result = e ? -EINTR : (int)result;
 	atomic_store(&f->settled, true);
 	ns_loud(&c);
@@ -686,11 +686,11 @@ static bool doze(struct sleeper *s)
 	long r;
 
 	if (!s->call->cancels)
-		return poll_reply(s->link, &s->cold->mask, HANDLERS) == -EINTR;
+		return link_poll(s->link, &s->cold->mask, HANDLERS) == -EINTR;
 	pthread_cleanup_push(cancelled, s);
 	pthread_setcancelstate(s->cold->cancel, NULL);
 	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
-	r = poll_reply(s->link, &s->cold->mask, HANDLERS);
+	r = link_poll(s->link, &s->cold->mask, HANDLERS);
 	pthread_setcanceltype(type, NULL);
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
 	pthread_cleanup_pop(0);
@@ -703,7 +703,7 @@ static int sleep_until_reply(struct sleeper *s, bool repeated, long *result)
 	int e = say(s, repeated);
 
 	while (!e) {
-		e = collect(s->link, s->call, s->number, result);
+		e = link_collect(s->link, s->call, s->number, result);
 		if (e != -EAGAIN)
 			break;
 		e = 0;
@@ -717,11 +717,12 @@ static int sleep_until_reply(struct sleeper *s, bool repeated, long *result)
 	return e;
 }
 
-static long request_that_sleeps(struct ipc_ns *ns, struct link *l, uint32_t who, struct wire_call *c, struct cold *cold)
+static long wire_request_that_sleeps(struct ipc_ns *ns, struct link *l, uint32_t who, struct wire_call *c,
+				     struct cold *cold)
 {
 	struct sleeper s = { .frame = { .ns = ns, .who = who, .cancel = end_sleep }, .call = c, .link = l,
-			     .number = c->number ? c->number : next_number(l), .cold = cold };
-	time_t since = seconds();
+			     .number = c->number ? c->number : link_number(l), .cold = cold };
+	time_t since = wire_seconds();
 	bool repeated = c->number;
 	long result = -EINTR;
 	int e;
@@ -729,29 +730,29 @@ static long request_that_sleeps(struct ipc_ns *ns, struct link *l, uint32_t who,
 	if (repeated) /* it waits there already */
 		ipc_frame = &s.frame;
 	do {
-		e = connected(ns, l, who, &cold->mask);
+		e = link_connected(ns, l, who, &cold->mask);
 		if (!e) {
 			ipc_frame = &s.frame; /* from now on, also while there is no daemon, it is to be ended */
 			e = sleep_until_reply(&s, repeated, &result);
 			if (!e || e == -EFAULT)
 				break;
-			hang_up(l);
+			link_hang_up(l);
 			repeated = true;
 		}
-	} while (patient(ns->wire, since, e, &cold->mask, HANDLERS) && !atomic_load(&s.frame.settled));
+	} while (wire_patient(ns->wire, since, e, &cold->mask, HANDLERS) && !atomic_load(&s.frame.settled));
 	ipc_frame = NULL;
 	if (atomic_load(&s.frame.settled))
 		return s.frame.result;
 	if (e && e != -EFAULT && repeated)
-		give_up(l, c, s.number);
-	return e == -EFAULT ? e : e ? complain(ns->wire, e) : result;
+		link_give_up(l, c, s.number);
+	return e == -EFAULT ? e : e ? wire_complain(ns->wire, e) : result;
 }
 
 uint64_t wire_number(struct ipc_ns *ns)
 {
-	struct link *l = own_link(ns);
+	struct link *l = link_own(ns);
 
-	return l ? next_number(l) : 0;
+	return l ? link_number(l) : 0;
 }
 
 long wire_request(struct ipc_ns *ns, struct wire_call *c)
@@ -764,11 +765,11 @@ long wire_request(struct ipc_ns *ns, struct wire_call *c)
 	if (who < 0)
 		return who;
 	ns_quiet(&cold);
-	l = own_link(ns);
+	l = link_own(ns);
 	if (c->follows && atomic_load(&c->follows->followed)) /* by the wrapper of a handler */
 		result = c->follows->result;
 	else if (c->sleeps)
-		result = request_that_sleeps(ns, l, (uint32_t)who, c, &cold);
+		result = wire_request_that_sleeps(ns, l, (uint32_t)who, c, &cold);
 	else
 		result = request_at_once(ns, l, (uint32_t)who, c, &cold.mask);
 	if (c->follows) {
@@ -780,12 +781,12 @@ long wire_request(struct ipc_ns *ns, struct wire_call *c)
 }
 
 /* What needs no answer; if it is lost, the daemon finds out by itself. */
-static int tell(const struct link *l, uint16_t op, int64_t a, int64_t b)
+static int link_tell(const struct link *l, uint16_t op, int64_t a, int64_t b)
 {
 	struct wire_request r = { .magic = WIRE_MAGIC, .version = WIRE_VERSION, .op = op, .arg = { a, b } };
 	struct wire_call c = { .op = op };
 
-	return l && ours(l) ? transmit(l, &r, &c) : -EPIPE;
+	return l && link_ours(l) ? link_transmit(l, &r, &c) : -EPIPE;
 }
 
 /*
@@ -798,9 +799,9 @@ static void ring(struct ipc_ns *ns, uint32_t who)
 	struct cold c;
 
 	ns_quiet(&c);
-	if (tell(own_link(ns), WIRE_RING, who, 0) == -EPIPE && !dial(ns->wire, &door)) {
-		tell(&door, WIRE_RING, who, 0);
-		hang_up(&door);
+	if (link_tell(link_own(ns), WIRE_RING, who, 0) == -EPIPE && !link_dial(ns->wire, &door)) {
+		link_tell(&door, WIRE_RING, who, 0);
+		link_hang_up(&door);
 	}
 	ns_loud(&c);
 }
@@ -811,7 +812,7 @@ static void ring(struct ipc_ns *ns, uint32_t who)
 int wire_enter(struct ipc_ns *ns, uint32_t *link, const sigset_t *program)
 {
 	struct wire *w = ns->wire;
-	time_t since = seconds();
+	time_t since = wire_seconds();
 	bool found = false;
 	struct link *l;
 	int e, unused;
@@ -834,24 +835,24 @@ int wire_enter(struct ipc_ns *ns, uint32_t *link, const sigset_t *program)
 	l->number = l->left.number = 0;
 	ns->pid = getpid();
 	do {
-		e = introduce(ns, l, 0, program);
+		e = link_introduce(ns, l, 0, program);
 		if (e == -ESTALE) { /* of a namespace that the daemon has not any more */
 			ns->tag = 0;
-			e = introduce(ns, l, 0, program);
+			e = link_introduce(ns, l, 0, program);
 		}
 		if (e >= 0)
 			return e;
-	} while (patient(w, since, e, program, THE_UNHANDLED));
+	} while (wire_patient(w, since, e, program, THE_UNHANDLED));
 	atomic_store(&l->used, 0);
-	return complain(w, e);
+	return wire_complain(w, e);
 }
 
 void wire_thread_leaves(struct ipc_ns *ns, uint32_t link)
 {
 	struct link *l = &ns->wire->links[link];
 
-	tell(l, WIRE_BYE, 0, 0);
-	hang_up(l);
+	link_tell(l, WIRE_BYE, 0, 0);
+	link_hang_up(l);
 	atomic_store(&l->used, 0);
 	if (link < atomic_load(&ns->wire->links_free))
 		atomic_store(&ns->wire->links_free, link);
@@ -888,7 +889,7 @@ int wire_fork_prepare(struct ipc_ns *ns)
 		w->fork_lock = file_map(PAGE, PROT_READ, MAP_SHARED, c.fd[0]);
 		ns->fork_slot = SLOT_OF((uint32_t)c.value[0]);
 	}
-	close_descriptors(&c);
+	wire_close_descriptors(&c);
 	if (e || !w->fork_lock)
 		return e ? e : -ENOMEM;
 	if (!ns->att_count)
@@ -919,15 +920,15 @@ void wire_fork_parent(struct ipc_ns *ns)
 
 void wire_fork_named(struct ipc_ns *ns, uint32_t tag, pid_t child)
 {
-	tell(own_link(ns), WIRE_NAMED, tag, child);
+	link_tell(link_own(ns), WIRE_NAMED, tag, child);
 }
 
 /* No connection is the child's. */
-static void drop_links(struct wire *w)
+static void links_drop(struct wire *w)
 {
 	for (uint32_t i = 0; i < atomic_load(&w->links_high); i++)
 		if (atomic_load(&w->links[i].used)) {
-			hang_up(&w->links[i]);
+			link_hang_up(&w->links[i]);
 			atomic_store(&w->links[i].used, 0);
 		}
 	atomic_store(&w->links_high, 0);
@@ -939,7 +940,7 @@ void wire_fork_child(struct ipc_ns *ns)
 	struct wire *w = ns->wire;
 	uint32_t slot = ns->fork_slot;
 
-	drop_links(w);
+	links_drop(w);
 	atomic_store(&ns->threads, 0);
 	ns->pid = getpid();
 	w->lock = NULL; /* it was not inherited */
@@ -959,7 +960,7 @@ void wire_fork_child(struct ipc_ns *ns)
 /* The child of a bare clone is a new process to the daemon; what it has attached it says when it has a slot. */
 void wire_after_clone(struct ipc_ns *ns)
 {
-	drop_links(ns->wire);
+	links_drop(ns->wire);
 	ns->wire->lock = NULL;
 	ns->tag = 0;
 }
@@ -1028,7 +1029,7 @@ void wire_close(struct ipc_ns *ns)
 {
 	struct wire *w = ns->wire;
 
-	drop_links(w);
+	links_drop(w);
 	slot_leave(ns);
 	if (w->lock)
 		munmap(w->lock, PAGE);

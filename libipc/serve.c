@@ -232,7 +232,7 @@ static void refuse_one(struct ipc_server *s, int at)
 		serve_log(s, LOG_WARNING, "a connection is refused: no descriptors left; raise LimitNOFILE= or ulimit -n");
 }
 
-static void accept_some(struct ipc_server *s, int at)
+static void conns_accept(struct ipc_server *s, int at)
 {
 	for (int i = 0; i < 64; i++) {
 		int fd = accept4(at, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -250,7 +250,7 @@ static void accept_some(struct ipc_server *s, int at)
 }
 
 /* Those that connect and say nothing. */
-static void close_silent(struct ipc_server *s)
+static void conns_close_silent(struct ipc_server *s)
 {
 	struct timespec now;
 	bool found = true;
@@ -452,7 +452,7 @@ static void conn_event(struct ipc_server *s, struct conn *c, uint32_t events, ch
 
 /* ---- every second ---- */
 
-static void retire(struct ipc_ns *ns, const struct area *a)
+static void serve_retire(struct ipc_ns *ns, const struct area *a)
 {
 	struct ipc_server *s = ns->server;
 	struct retired *r = malloc(sizeof *r);
@@ -472,7 +472,7 @@ static bool unused(struct ipc_ns *ns, const struct area *a)
 	return !park_uses(ns->server, a);
 }
 
-static void unmap_retired(struct ipc_server *s)
+static void serve_unmap_retired(struct ipc_server *s)
 {
 	uint64_t x = s->ns ? atomic_load(&s->ns->reg.head->op) : s->tidied;
 
@@ -541,7 +541,7 @@ static void tick(struct ipc_server *s)
 	if (++s->ticks % THREADS_EVERY == 0)
 		threads_look(s);
 	park_tick(s, true);
-	close_silent(s);
+	conns_close_silent(s);
 }
 
 /* ---- workers ---- */
@@ -551,14 +551,14 @@ static void event(struct ipc_server *s, struct source *source, uint32_t events, 
 	uint64_t n;
 
 	if (source->kind == SOURCE_TICK)
-		unmap_retired(s);
+		serve_unmap_retired(s);
 	pthread_rwlock_rdlock(&s->areas);
 	switch (source->kind) {
 	case SOURCE_LISTEN:
-		accept_some(s, s->listen_fd);
+		conns_accept(s, s->listen_fd);
 		break;
 	case SOURCE_ABSTRACT:
-		accept_some(s, s->abstract_fd);
+		conns_accept(s, s->abstract_fd);
 		break;
 	case SOURCE_TICK:
 		tick(s);
@@ -801,7 +801,7 @@ static int open_server(struct ipc_server *s)
 	if (e < 0)
 		return ns_fail(e, "cannot take part in %s: %s", s->ns->dir, strerror(-e));
 	s->ns->server = s;
-	s->ns->retire = retire;
+	s->ns->retire = serve_retire;
 	s->ns->ring = park_ring;
 	s->ns->busy = client_busy;
 	s->ns->move = move_object;
@@ -895,7 +895,7 @@ void ipc_serve_close(ipc_server *s)
 		ns_close(s->ns);
 		s->ns = NULL;
 	}
-	unmap_retired(s);
+	serve_unmap_retired(s);
 	pthread_rwlock_destroy(&s->areas);
 	pthread_mutex_destroy(&s->lock);
 	free(s->socket);

@@ -81,7 +81,7 @@ static int clear_notes(int fd)
 	       errno != EOPNOTSUPP ? -ENOMEM : 0;
 }
 
-static int lock_file(struct ipc_ns *ns, uint32_t slot, bool fresh);
+static int serve_slot_lock(struct ipc_ns *ns, uint32_t slot, bool fresh);
 
 /* Somebody keeps the lock that the slot's last owner had: he may, on a file that is nobody's any more. */
 static int lock_anew(struct ipc_ns *ns, uint32_t slot, int fd)
@@ -92,14 +92,14 @@ static int lock_anew(struct ipc_ns *ns, uint32_t slot, int fd)
 	close(fd);
 	slot_name(name, slot);
 	e = file_remove(ns, name);
-	return e ? e : lock_file(ns, slot, true);
+	return e ? e : serve_slot_lock(ns, slot, true);
 }
 
 /*
  * The lock of a slot's file, on a description of its own that can only be read; the client's mapping keeps it. -EAGAIN
  * when its owner's still is there; fresh: for a slot that is free, so it is nobody's.
  */
-static int lock_file(struct ipc_ns *ns, uint32_t slot, bool fresh)
+static int serve_slot_lock(struct ipc_ns *ns, uint32_t slot, bool fresh)
 {
 	struct flock ask = { .l_type = F_WRLCK, .l_whence = SEEK_SET }, l = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
 	char name[24];
@@ -131,7 +131,7 @@ static int lock_file(struct ipc_ns *ns, uint32_t slot, bool fresh)
 }
 
 /* The marks of a uid: its processes write them. */
-static int marks_file(struct ipc_ns *ns, uid_t uid)
+static int serve_marks_file(struct ipc_ns *ns, uid_t uid)
 {
 	char name[24];
 	int fd;
@@ -146,7 +146,7 @@ static int marks_file(struct ipc_ns *ns, uid_t uid)
 	return fd;
 }
 
-static void free_slot(struct slot_row *r)
+static void serve_slot_free(struct slot_row *r)
 {
 	atomic_store(&r->word, WORD(SLOT_FREE, WORD_GEN(atomic_load(&r->word)) + 1, 0));
 }
@@ -173,7 +173,7 @@ static bool has_slots_enough(struct ipc_ns *ns, pid_t pid, uid_t uid)
 	       (shares(uid) && n >= ns->server->conns_of_uid); /* each has a pidfd */
 }
 
-static bool has_whos_enough(struct ipc_ns *ns, uid_t uid)
+static bool serve_whos_enough(struct ipc_ns *ns, uid_t uid)
 {
 	uint32_t n = 0, tag;
 
@@ -185,7 +185,7 @@ static bool has_whos_enough(struct ipc_ns *ns, uid_t uid)
 }
 
 /* A slot for a process: claimed, its file locked (*lock), nobody's mark in it. Its number, or -errno. */
-static int new_slot(struct ipc_ns *ns, pid_t pid, uid_t uid, int *lock)
+static int serve_slot_new(struct ipc_ns *ns, pid_t pid, uid_t uid, int *lock)
 {
 	pthread_mutex_t *mutex;
 	struct slot_row *r;
@@ -197,7 +197,7 @@ static int new_slot(struct ipc_ns *ns, pid_t pid, uid_t uid, int *lock)
 		if (has_slots_enough(ns, pid, uid))
 			return -EAGAIN;
 	}
-	marks = marks_file(ns, uid);
+	marks = serve_marks_file(ns, uid);
 	if (marks < 0)
 		return marks;
 	close(marks);
@@ -210,13 +210,13 @@ static int new_slot(struct ipc_ns *ns, pid_t pid, uid_t uid, int *lock)
 	atomic_store(&r->leaving, 0);
 	atomic_store(&r->start, 0);
 	mutex = slot_mutex(ns, slot);
-	*lock = mutex ? lock_file(ns, slot, true) : -ENOMEM;
+	*lock = mutex ? serve_slot_lock(ns, slot, true) : -ENOMEM;
 	if (*lock >= 0 && file_fence(mutex, sizeof *mutex)) {
 		close(*lock);
 		*lock = -ENOMEM;
 	}
 	if (*lock < 0) {
-		free_slot(r);
+		serve_slot_free(r);
 		return *lock;
 	}
 	memset(mutex, 0, sizeof *mutex);
@@ -274,7 +274,7 @@ static struct ipc_ns *view_make(struct ipc_ns *base, uint32_t tag, pid_t pid)
 }
 
 /* When its process ends, we are told. -ESRCH: it has. A forked child and its parent may both name it, at the same time. */
-static int watch_process(struct ipc_server *s, struct client *c, pid_t pid)
+static int client_watch(struct ipc_server *s, struct client *c, pid_t pid)
 {
 	int fd, e = 0;
 
@@ -475,7 +475,7 @@ static int give_tables(struct call *k, int lock, uid_t uid)
 /* Its mark is among those of the uid that it has now. */
 static int move_mark(struct ipc_ns *ns, uint32_t slot, uid_t uid)
 {
-	int fd = marks_file(ns, uid);
+	int fd = serve_marks_file(ns, uid);
 	pthread_mutex_t *mutex;
 
 	if (fd < 0)
@@ -505,7 +505,7 @@ static struct client *adopt(struct call *k, int *lock)
 		if (!r->uid || WORD_STATE(word) != SLOT_LIVE || WORD_PID(word) != k->from.pid ||
 		    atomic_load(&r->start) != start)
 			continue;
-		*lock = lock_file(ns, i, false);
+		*lock = serve_slot_lock(ns, i, false);
 		if (*lock < 0)
 			continue;
 		c = client_get(s, TAG(i, WORD_GEN(word)));
@@ -528,7 +528,7 @@ static struct client *newcomer(struct call *k, int *lock)
 	struct ipc_ns *ns = s->ns;
 	struct client *c;
 	bool gone;
-	int slot = new_slot(ns, k->from.pid, k->from.uid, lock);
+	int slot = serve_slot_new(ns, k->from.pid, k->from.uid, lock);
 	struct slot_row *r;
 
 	if (slot < 0)
@@ -538,10 +538,10 @@ static struct client *newcomer(struct call *k, int *lock)
 	c = client_new(s, TAG(slot, WORD_GEN(atomic_load(&r->word))), k->from.pid, k->from.uid);
 	if (c)
 		atomic_store(&r->word, WORD(SLOT_LIVE, WORD_GEN(atomic_load(&r->word)), k->from.pid));
-	if (!c || watch_process(s, c, k->from.pid)) {
+	if (!c || client_watch(s, c, k->from.pid)) {
 		if (c)
 			client_put(s, c);
-		free_slot(r);
+		serve_slot_free(r);
 		close(*lock);
 		*lock = -ENOMEM;
 		return NULL;
@@ -570,7 +570,7 @@ static int known(struct call *k, uint32_t tag, struct client **out)
 		e = -ESTALE;
 	if (!e && WORD_STATE(word) == SLOT_NEWBORN) {
 		c->view->pid = k->from.pid;
-		e = watch_process(s, c, k->from.pid);
+		e = client_watch(s, c, k->from.pid);
 		atomic_store(&r->start, process_start(k->from.pid, &gone));
 		atomic_store(&r->word, WORD(SLOT_LIVE, WORD_GEN(word), k->from.pid));
 	}
@@ -591,7 +591,7 @@ static int number_of(struct call *k, struct client *c, uint32_t who)
 	uid_t uid = ns->slots->row[SLOT_OF(c->tag)].uid - 1;
 
 	if (!who || who >= WHO_MAX || (uint32_t)atomic_load(&ns->slots->who[who]) != c->tag)
-		return has_whos_enough(ns, uid) ? -EAGAIN : who_take(c->view);
+		return serve_whos_enough(ns, uid) ? -EAGAIN : who_take(c->view);
 	conns_end(k->server, c, who, k->conn);
 	k->conn->resumed = true;
 	return file_fence(area_who(&ns->reg, who), WHO_SIZE) ? -ENOMEM : (int)who;
@@ -688,7 +688,7 @@ int client_fork(struct call *k)
 	int lock, slot, e;
 
 	slots_sweep(parent, (int)k->conn->who);
-	slot = new_slot(ns, parent->pid, uid, &lock);
+	slot = serve_slot_new(ns, parent->pid, uid, &lock);
 	if (slot < 0)
 		return slot;
 	r = &ns->slots->row[slot];
@@ -697,7 +697,7 @@ int client_fork(struct call *k)
 	if (c)
 		client_put(k->server, c);
 	if (e) {
-		free_slot(r);
+		serve_slot_free(r);
 		close(lock);
 		return e;
 	}
@@ -723,7 +723,7 @@ static void named(struct call *k)
 	    (parent_of(child) == mine || (child > 0 && is_gone(child))) &&
 	    atomic_compare_exchange_strong(&r->word, &word, WORD(SLOT_NEWBORN, WORD_GEN(word), child))) {
 		c->view->pid = child;
-		watch_process(s, c, child);
+		client_watch(s, c, child);
 	}
 	client_put(s, c);
 }
@@ -840,7 +840,7 @@ void clients_load(struct ipc_server *s)
 		c = client_new(s, TAG(i, WORD_GEN(word)), WORD_PID(word), r->uid - 1);
 		if (!c)
 			continue;
-		if (WORD_STATE(word) == SLOT_LIVE && watch_process(s, c, WORD_PID(word)) && who > 0)
+		if (WORD_STATE(word) == SLOT_LIVE && client_watch(s, c, WORD_PID(word)) && who > 0)
 			slot_reap(ns, who, c->tag);
 		else if (WORD_STATE(word) == SLOT_LIVE && lost && who > 0)
 			count_mapped(ns, who, c);
