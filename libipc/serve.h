@@ -175,21 +175,35 @@ void conn_put(struct ipc_server *s, struct conn *c);
 void conns_end(struct ipc_server *s, const struct client *client, uint32_t who, const struct conn *but);
 
 /* serve_client.c: processes */
-int client_hello(struct call *k);
-int client_fork(struct call *k);
-void client_named(struct call *k);
+struct client *client_new(struct ipc_server *s, uint32_t tag, pid_t pid, uid_t uid);
+int client_watch(struct ipc_server *s, struct client *c, pid_t pid);
+struct client *client_get(struct ipc_server *s, uint32_t tag);
+void client_put(struct ipc_server *s, struct client *c);
 bool client_busy(struct ipc_ns *ns, uint32_t tag);
 bool client_begins(struct client *c);
 void client_ends(struct ipc_server *s, struct client *c);
 void client_gone(struct ipc_server *s, struct client *c);
-void client_put(struct ipc_server *s, struct client *c);
-/* All that it has attached is counted. */
-void client_declared(struct ipc_server *s, struct client *c);
 /* Who numbers of threads that ended and could not say so are given back. */
 void threads_look(struct ipc_server *s);
-struct client *client_get(struct ipc_server *s, uint32_t tag);
-void clients_load(struct ipc_server *s);
 void clients_free(struct ipc_server *s);
+
+/* serve_slot.c: slots made for them */
+int serve_slot_new(struct ipc_ns *ns, pid_t pid, uid_t uid, int *lock);
+void serve_slot_free(struct slot_row *r);
+int serve_slot_lock(struct ipc_ns *ns, uint32_t slot, bool fresh);
+int serve_marks_file(struct ipc_ns *ns, uid_t uid);
+/* The uid has its share of who numbers. */
+bool serve_whos_enough(struct ipc_ns *ns, uid_t uid);
+
+/* serve_hello.c: processes that come */
+int client_hello(struct call *k);
+int client_fork(struct call *k);
+void client_named(struct call *k);
+
+/* serve_restart.c: those that were there before this daemon */
+void clients_load(struct ipc_server *s);
+/* All that it has attached is counted. */
+void client_declared(struct ipc_server *s, struct client *c);
 
 /* serve_open.c: descriptors that clients get */
 int opener_start(struct ipc_server *s);
