@@ -166,6 +166,15 @@ void serve_log(struct ipc_server *s, int priority, const char *fmt, ...) __attri
 /* Wait for an event and see to it; room: WIRE_INLINE bytes. False: there was none for so many milliseconds. */
 bool serve_turn(struct ipc_server *s, char *room, int timeout);
 int serve_watch(struct ipc_server *s, int fd, uint32_t events, struct source *source, bool again);
+/* An area that is not used any more is unmapped at the next second. */
+void serve_retire(struct ipc_ns *ns, const struct area *a);
+void serve_unmap_retired(struct ipc_server *s);
+
+/* serve_conn.c: connections */
+void conns_accept(struct ipc_server *s, int at);
+void conns_close_silent(struct ipc_server *s);
+void conn_event(struct ipc_server *s, struct conn *c, uint32_t events, char *room);
+void conn_close(struct ipc_server *s, struct conn *c);
 void serve_reply(struct ipc_server *s, struct conn *c, struct call *k, long result);
 void conn_put(struct ipc_server *s, struct conn *c);
 /*
