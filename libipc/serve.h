@@ -133,7 +133,7 @@ struct ipc_server {
 	struct opener opener;
 	_Atomic uint64_t quota[LIMITS];        /* 0: none */
 	_Atomic int64_t said[LIMITS + 1][2]; /* when the log had a line about a limit, or a quota; milliseconds */
-	pthread_mutex_t hello; /* a process comes, or is named; conn.lock is held */
+	pthread_mutex_t hello; /* a process comes, or is named: one at a time; before any conn.lock */
 	struct worker worker[WORKERS_MOST];
 	pthread_t watch;
 	pthread_mutex_t watch_lock;

@@ -346,6 +346,7 @@ static bool may_move(const struct call *k)
 static bool serve_one(struct ipc_server *s, struct conn *c, struct call *k)
 {
 	bool answered = k->request.op != WIRE_BYE && k->request.op != WIRE_NAMED;
+	bool alone = k->request.op == WIRE_HELLO || k->request.op == WIRE_NAMED;
 	long r;
 
 	if (k->request.version != WIRE_VERSION) {
@@ -371,9 +372,13 @@ static bool serve_one(struct ipc_server *s, struct conn *c, struct call *k)
 		pthread_rwlock_wrlock(&s->areas);
 	}
 	serve_current = k;
+	if (alone) /* HELLO ends other connections of its process, and waits for their locks */
+		pthread_mutex_lock(&s->hello);
 	pthread_mutex_lock(&c->lock);
 	r = call_perform(k);
 	pthread_mutex_unlock(&c->lock);
+	if (alone)
+		pthread_mutex_unlock(&s->hello);
 	serve_current = NULL;
 	if (may_move(k)) {
 		pthread_rwlock_unlock(&s->areas);

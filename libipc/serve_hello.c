@@ -217,7 +217,7 @@ static void note_thread(struct call *k, uint32_t who)
 	atomic_store(&k->server->thread[who], same ? (pid_t)k->request.arg[3] : 0);
 }
 
-static int hello(struct call *k)
+int client_hello(struct call *k)
 {
 	uint32_t tag = (uint32_t)k->request.arg[0], who = (uint32_t)k->request.arg[1];
 	struct conn *conn = k->conn;
@@ -257,16 +257,6 @@ static int hello(struct call *k)
 	conn->who = e > 0 ? (uint32_t)e : 0;
 	conn->client = c;
 	pthread_mutex_unlock(&k->server->lock);
-	return e;
-}
-
-int client_hello(struct call *k)
-{
-	int e;
-
-	pthread_mutex_lock(&k->server->hello); /* two connections of a process, at once */
-	e = hello(k);
-	pthread_mutex_unlock(&k->server->hello);
 	return e;
 }
 
@@ -320,7 +310,7 @@ int client_fork(struct call *k)
 }
 
 /* The child may end before it says anything; it may even have gone, waited for, before we look. */
-static void named(struct call *k)
+void client_named(struct call *k)
 {
 	struct ipc_server *s = k->server;
 	uint32_t tag = (uint32_t)k->request.arg[0];
@@ -338,11 +328,4 @@ static void named(struct call *k)
 		client_watch(s, c, child);
 	}
 	client_put(s, c);
-}
-
-void client_named(struct call *k)
-{
-	pthread_mutex_lock(&k->server->hello); /* it may be saying so itself */
-	named(k);
-	pthread_mutex_unlock(&k->server->hello);
 }
