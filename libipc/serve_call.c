@@ -604,7 +604,8 @@ static long perform_inspect(struct call *k)
 	int id = (int)ARG(2), most = (int)ARG(4), who = ns_enter(ns), n;
 	void *out;
 
-	if (ARG(0) < 0 || ARG(0) > INSPECT_UNDO || (ARG(1) != KIND_SEM && ARG(1) != KIND_MSG) || ARG(4) < 0 ||
+	if (ARG(0) < 0 || ARG(0) > INSPECT_UNDO || (ARG(1) != KIND_SEM && ARG(1) != KIND_MSG) ||
+	    ARG(4) < (what == INSPECT_STATE ? 1 : 0) ||
 	    ARG(4) > (what == INSPECT_COUNTS ? INSPECT_COUNTS_ROOM : what == INSPECT_STATE ? 1 : INSPECT_ROOM) ||
 	    (kind == KIND_MSG && what != INSPECT_STATE && what != INSPECT_WAITERS))
 		return -EPROTO;
