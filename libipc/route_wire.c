@@ -282,6 +282,8 @@ static int collect(const struct link *l, struct wire_call *c, uint64_t number, l
  */
 enum let_in { THE_UNHANDLED, HANDLERS };
 
+/* A thread may be cancelled in it, and then go on below this frame, which AddressSanitizer would not know. */
+__attribute__((no_sanitize("address")))
 static long wait_for(struct pollfd *p, const struct timespec *t, const sigset_t *program, enum let_in who)
 {
 	sigset_t mask = *program;
@@ -297,6 +299,7 @@ static long wait_for(struct pollfd *p, const struct timespec *t, const sigset_t 
 	return r;
 }
 
+__attribute__((no_sanitize("address")))
 static long poll_reply(const struct link *l, const sigset_t *program, enum let_in who)
 {
 	struct pollfd p = { .fd = l->fd, .events = POLLIN };
