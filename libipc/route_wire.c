@@ -30,6 +30,8 @@ struct wire_watch wire_watch;
 
 /* ---- waiting for the daemon ---- */
 
+/* A thread may be cancelled in it, and then go on below this frame, which AddressSanitizer would not know. */
+__attribute__((no_sanitize("address")))
 static long wait_for(struct pollfd *p, const struct timespec *t, const sigset_t *program, enum let_in who)
 {
 	sigset_t mask = *program;
@@ -45,6 +47,7 @@ static long wait_for(struct pollfd *p, const struct timespec *t, const sigset_t 
 	return r;
 }
 
+__attribute__((no_sanitize("address")))
 long link_poll(const struct link *l, const sigset_t *program, enum let_in who)
 {
 	struct pollfd p = { .fd = l->fd, .events = POLLIN };

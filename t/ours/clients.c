@@ -196,7 +196,7 @@ static void run_load(int n)
 
 static void killed(int n)
 {
-	long fits = fill_and_drain(), before_memory;
+	long fits = fill_and_drain(), before_memory __attribute__((unused));
 	int before_fds, before_slots, before_numbers;
 
 	op(1, 1000, 0);
