@@ -147,7 +147,8 @@ static int tell_left(const struct wire *w, struct link *l, const sigset_t *progr
 int link_introduce(struct ipc_ns *ns, struct link *l, uint32_t who, const sigset_t *program)
 {
 	struct wire_call c = { .op = WIRE_HELLO, .arg = { ns->tag, who, (int64_t)ns->table,
-							   raw_call(SYS_gettid, 0, 0, 0, 0, 0, 0), ns->pid } };
+							   raw_call(SYS_gettid, 0, 0, 0, 0, 0, 0), ns->pid,
+							   ns->wire->proof } };
 	long result = 0;
 	int e = link_dial(ns->wire, l);
 

@@ -34,6 +34,7 @@ struct wire {
 	char abstract[64]; /* which listens here too */
 	_Atomic bool complained;
 	void *lock, *fork_lock; /* mappings that keep a slot's lock */
+	int64_t proof, fork_proof; /* what WIRE_FORK gave to whom the slot was made for */
 	void *users;            /* one that keeps a private daemon's namespace */
 	struct marks marks;
 	struct link *links;

@@ -90,6 +90,7 @@ int wire_fork_prepare(struct ipc_ns *ns)
 	e = (int)wire_request(ns, &c);
 	if (!e && c.fds == 1) {
 		w->fork_lock = file_map(PAGE, PROT_READ, MAP_SHARED, c.fd[0]);
+		w->fork_proof = c.value[1];
 		ns->fork_slot = SLOT_OF((uint32_t)c.value[0]);
 	}
 	wire_close_descriptors(&c);
@@ -152,6 +153,7 @@ void wire_fork_child(struct ipc_ns *ns)
 	ns->tag = 0;
 	if (!w->fork_lock)
 		return;
+	w->proof = w->fork_proof;
 	w->lock = w->fork_lock;
 	w->fork_lock = NULL;
 	madvise(w->lock, PAGE, MADV_DONTFORK);

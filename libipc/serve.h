@@ -30,6 +30,7 @@ struct client {
 	int pidfd;            /* or -1 */
 	uint32_t tag;
 	uid_t uid; /* when it came */
+	int64_t proof; /* that a process is the child that the slot was made for; 0: made before this daemon */
 	struct ipc_ns *view;
 	_Atomic uint32_t refs;
 	_Atomic uint32_t running; /* requests */

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -45,13 +46,20 @@ static bool is_gone(pid_t pid)
 
 /*
  * Is the process the one that a slot was made for, or a child of it? One that is ending has no children any more, and a
- * moment later it is gone. Of an orphan only the user is known.
+ * moment later it is gone. An orphan may have changed its user: it knows what its maker was told, unless that was before
+ * a restart; then it is to be the maker's user.
  */
-static bool may_be(pid_t pid, pid_t maker, bool same_user)
+static bool may_be(const struct call *k, const struct client *c, pid_t maker)
 {
+	const struct slot_row *r = &k->server->ns->slots->row[SLOT_OF(c->tag)];
+	bool known = c->proof ? k->request.arg[5] == c->proof : k->from.uid == r->uid - 1;
+	pid_t pid = k->from.pid;
+
 	for (int tries = 0; tries < ENDING_TRIES; tries++) {
-		if (pid == maker || parent_of(pid) == maker || (same_user && is_gone(maker)))
+		if (pid == maker || parent_of(pid) == maker || (known && is_gone(maker)))
 			return true;
+		if (!known)
+			break;
 		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 	}
 	return false;
@@ -176,7 +184,7 @@ static int known(struct call *k, uint32_t tag, struct client **out)
 	else if (WORD_STATE(word) == SLOT_LIVE &&
 		 (WORD_PID(word) != k->from.pid || atomic_load(&r->start) != process_start(k->from.pid, &gone)))
 		e = -EPERM;
-	else if (WORD_STATE(word) == SLOT_NEWBORN && !may_be(k->from.pid, WORD_PID(word), k->from.uid == r->uid - 1))
+	else if (WORD_STATE(word) == SLOT_NEWBORN && !may_be(k, c, WORD_PID(word)))
 		e = -EPERM;
 	else if (WORD_STATE(word) != SLOT_LIVE && WORD_STATE(word) != SLOT_NEWBORN)
 		e = -ESTALE;
@@ -281,6 +289,14 @@ static int copy_notes(struct ipc_ns *from, struct ipc_ns *to)
 	return 0;
 }
 
+static int new_proof(int64_t *proof)
+{
+	while (!*proof)
+		if (getrandom(proof, sizeof *proof, GRND_NONBLOCK) != sizeof *proof)
+			return -EAGAIN;
+	return 0;
+}
+
 int client_fork(struct call *k)
 {
 	struct ipc_ns *ns = k->server->ns, *parent = k->conn->client->view;
@@ -296,6 +312,9 @@ int client_fork(struct call *k)
 	r = &ns->slots->row[slot];
 	c = client_new(k->server, TAG(slot, WORD_GEN(atomic_load(&r->word))), parent->pid, uid);
 	e = c ? copy_notes(parent, c->view) : -ENOMEM;
+	if (!e)
+		e = new_proof(&c->proof);
+	k->reply.value[1] = c ? c->proof : 0;
 	if (c)
 		client_put(k->server, c);
 	if (e) {

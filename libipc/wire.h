@@ -31,8 +31,9 @@
 
 /* Arguments in order, payload in parentheses -> values, (payload), [descriptors]. Results as the call's, or -errno. */
 enum wire_op {
-	WIRE_HELLO = 1, /* tag or 0, who or 0, registry's inode or 0, tid, pid -> tag, marks' uid, daemon's uid [with tag
-			 * 0: registry, slots, lock, marks; else, if it is another one: registry]; result who */
+	WIRE_HELLO = 1, /* tag or 0, who or 0, registry's inode or 0, tid, pid, the fork's proof or 0 -> tag, marks' uid,
+			 * daemon's uid [with tag 0: registry, slots, lock, marks; else, if it is another one: registry];
+			 * result who */
 	WIRE_GET,       /* kind, key, size, flags; result id */
 	WIRE_OPEN,      /* kind, id -> [control area] */
 	WIRE_SEMOP,     /* id, sops, deadline or 0: seconds, nanoseconds (sops) */
@@ -45,7 +46,7 @@ enum wire_op {
 	WIRE_ATTACHED,  /* tag or 0, again, last (ids) -> (records): attached without a call, by a fork, or in pieces;
 			 * again: in a registry that was lost, and some ids may be gone: record 0 */
 	WIRE_DETACH,    /* record, registry's inode */
-	WIRE_FORK,      /* -> tag [lock]: a slot for a child that is to be made */
+	WIRE_FORK,      /* -> tag, proof [lock]: a slot for a child that is to be made; the proof is for it alone to know */
 	WIRE_NAMED,     /* tag, pid of the child that was made, or 0: none was; not answered */
 	WIRE_UNDO,      /* apply this process's undo now */
 	WIRE_RESIDENT,  /* id -> bytes of the segment that have memory */

@@ -21,7 +21,7 @@
 
 static ipc_ns *ns;
 static int set, queue, seg;
-static struct { _Atomic int ready, go, handled; _Atomic long result, error, second; } *sh;
+static struct { _Atomic int ready, go, handled, refused; _Atomic long result, error, second; } *sh;
 
 static int op(int num, int by, int flags)
 {
@@ -148,8 +148,11 @@ static int load(void *arg)
 			p = NULL;
 			break;
 		case 8:
-			if (!fork())
-				_exit(op(0, 1, SEM_UNDO));
+			if (!fork()) {
+				if (op(0, 1, SEM_UNDO) && errno == ENOSYS)
+					sh->refused++;
+				_exit(0);
+			}
 			while (waitpid(-1, NULL, WNOHANG) > 0)
 				;
 		}
@@ -205,11 +208,13 @@ static void killed(int n)
 	wait_until(slots() <= 2);
 	before_memory = memory();
 	before_fds = ipcd_descriptors();
+	sh->refused = 0;
 	run_load(n);
 	wait_until(slots() <= 2); /* orphans */
 	is(value(0, GETVAL), 0, "%d clients killed under load: what they gave is taken back", n);
 	is(value(1, GETVAL), 1000, "... what they took is given back");
 	ok(idle_waits(2), "... nobody waits");
+	is(sh->refused, 0, "... their children are served, also when the parent was killed right after the fork");
 	is(attached(), 0, "... nothing is attached");
 	is(fill_and_drain(), fits, "... the queue holds as many messages as before");
 	before_numbers = 1;
