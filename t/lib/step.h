@@ -226,8 +226,8 @@ static bool step_idle_thread(const char *tid, unsigned long *times)
 	snprintf(path, sizeof path, "/proc/%d/task/%.12s/syscall", (int)ipcd_pid, tid);
 	f = sleeps ? fopen(path, "r") : NULL;
 	if (f) {
-		sleeps = fscanf(f, "%d", &call) == 1 && 
-			 (call == SYS_epoll_wait || call == SYS_futex || call == SYS_rt_sigtimedwait);
+		sleeps = fscanf(f, "%d", &call) == 1 && (call == SYS_epoll_wait || call == SYS_futex ||
+			 call == SYS_rt_sigtimedwait || call == SYS_restart_syscall);
 		fclose(f);
 	}
 	return sleeps;

@@ -184,17 +184,30 @@ static bool pump(bool (*until)(void))
 	return false;
 }
 
+/* The end of a step that was taken for one that waits: it would kill who is not traced any more. */
+static bool trap_pending(pid_t tid)
+{
+	struct __ptrace_peeksiginfo_args all = { .nr = 1 };
+	siginfo_t si;
+
+	return ptrace(PTRACE_PEEKSIGINFO, tid, &all, &si) == 1 && si.si_signo == SIGTRAP;
+}
+
 static void stop_all(void)
 {
-	for (int i = 0; i < threads; i++)
-		if (!thread[i].stopped) {
-			int status;
+	for (int i = 0; i < threads; i++) {
+		int status;
 
+		if (!thread[i].stopped)
 			ptrace(PTRACE_INTERRUPT, thread[i].tid, NULL, NULL);
+		while (!thread[i].stopped) {
 			if (waitpid(thread[i].tid, &status, __WALL) != thread[i].tid || !WIFSTOPPED(status))
 				bail_out("a thread of ipcd does not stop");
-			thread[i].stopped = true;
+			thread[i].stopped = !trap_pending(thread[i].tid);
+			if (!thread[i].stopped)
+				ptrace(PTRACE_CONT, thread[i].tid, NULL, NULL);
 		}
+	}
 }
 
 static void trace_end(void)
