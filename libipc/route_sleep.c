@@ -9,8 +9,12 @@
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/syscall.h>
 
+#include "raw.h"
 #include "route_link.h"
+
+#define SETXID 33 /* the signal by which libc has each thread change its ids; pthread_sigmask() cannot block it */
 
 struct sleeper {
 	struct frame frame;
@@ -114,6 +118,14 @@ static int sleep_until_reply(struct sleeper *s, bool repeated, long *result)
 	return e;
 }
 
+/* From before the daemon has the request it comes in where the thread sleeps, and nowhere else, as all others do. */
+static void keep_setxid_out(void)
+{
+	uint64_t set = 1ull << (SETXID - 1);
+
+	raw_call(SYS_rt_sigprocmask, SIG_BLOCK, (long)&set, 0, sizeof set, 0, 0);
+}
+
 long wire_request_that_sleeps(struct ipc_ns *ns, struct link *l, uint32_t who, struct wire_call *c,
 			      struct cold *cold)
 {
@@ -126,6 +138,7 @@ long wire_request_that_sleeps(struct ipc_ns *ns, struct link *l, uint32_t who, s
 
 	if (repeated) /* it waits there already */
 		ipc_frame = &s.frame;
+	keep_setxid_out();
 	do {
 		e = link_connected(ns, l, who, &cold->mask);
 		if (!e) {

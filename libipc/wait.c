@@ -85,6 +85,7 @@ void wait_join(struct frame *f, struct txn *t)
 	uint32_t cell = REQ_STATE(t->area, f->who);
 	uint64_t old = area_get(t->area, cell);
 
+	f->ids = atomic_load(&creds_generation);
 	f->serial = wait_serial;
 	f->file = object_used;
 	area_who(t->area, f->who)->req.serial = wait_serial;
@@ -298,6 +299,8 @@ int wait_sleep(struct frame *f, const struct timespec *deadline)
 	while (wait_waits(f) && !reason) {
 		if (!nap_length(deadline, &length))
 			reason = EAGAIN;
+		else if (f->ids != atomic_load(&creds_generation)) /* its signal may have come before the nap */
+			reason = EINTR;
 		else
 			switch (nap(f, &length)) {
 			case EINTR: /* a handler that is not wrapped */

@@ -38,6 +38,7 @@ struct frame {
 	uint32_t file;    /* and the object's file, when it joined */
 	_Atomic bool followed; /* where the object lives now: the result is from there */
 	uint32_t signals; /* ipc_signals when the call began */
+	uint32_t ids;     /* creds_generation when it joined: when libc changes ids, it interrupts all threads */
 	uint32_t spun;    /* looks of wait_spin */
 	void *msg;       /* a sender's: the text */
 	bool sends;

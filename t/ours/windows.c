@@ -30,6 +30,7 @@
 #include "registry.h"
 #include "slot.h"
 #include "users.h"
+#include "wait.h"
 #include "directory.h"
 #include "proc.h"
 #include "tap.h"
@@ -826,6 +827,40 @@ static void unloads(void)
 	   "a plugin that loaded libipc.so is unloaded: threads that used it end, and forks go on");
 }
 
+/* ---- ids that change ---- */
+
+static _Atomic int joined, changed;
+
+static void stay_until_changed(void)
+{
+	joined = 1;
+	wait_until(changed);
+}
+
+static void *sleeper(void *error)
+{
+	struct sembuf s = { .sem_num = 1, .sem_op = -1 };
+
+	*(int *)error = ipc_semop(ns, set, &s, 1) ? errno : 0;
+	return NULL;
+}
+
+static int change_beside_sleeper(void *unused)
+{
+	pthread_t id;
+	int error = 0;
+
+	(void)unused;
+	wait_hook = stay_until_changed;
+	if (pthread_create(&id, NULL, sleeper, &error) || !wait_until(joined) || seteuid(geteuid()))
+		return 1;
+	ipc_credentials_changed();
+	changed = 1;
+	alarm(T_WAIT);
+	pthread_join(id, NULL);
+	return error == EINTR ? 0 : 2;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 6 && !strcmp(argv[1], "--image"))
@@ -844,6 +879,8 @@ int main(int argc, char **argv)
 	no_descriptors();
 	is(proc_wait(proc_run(with_few, NULL)), 0, "with too few descriptors an object is not made, for that reason");
 	no_start_time();
+	is(proc_wait(proc_run(change_beside_sleeper, NULL)), 0,
+	   "ids change between a thread's decision to sleep and its sleep, which ends with EINTR");
 	closes();
 	unloads();
 	ipc_close(ns);

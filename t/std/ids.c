@@ -321,13 +321,15 @@ static long change_under_sleeper(long sem, long uid)
 }
 
 /* libc has every thread change its ids, by a signal, which no semop sleeps through. */
-static void test_threads(void)
+static void test_threads(uid_t owner)
 {
 	struct user u = user_new(0);
 	int sem = sem_new(1);
 
+	give(SEM, sem, owner, 0600);
 	is(act(&u, change_under_sleeper, sem, ANN), EINTR * 1000 + EACCES,
-	   "seteuid in one thread: another one's sleep ends with EINTR, and its next call is refused");
+	   "seteuid in one thread: another one's sleep on a set of uid %d ends with EINTR, and its next call is refused",
+	   (int)owner);
 	is(sem_value(sem, 0), 0, "the set is as it was");
 	is(sem_ncnt(sem, 0), 0, "and nobody waits");
 	user_kill(&u);
@@ -744,7 +746,8 @@ int main(void)
 	test_setuid_to_stranger();
 	test_seteuid_and_back();
 	test_made_as();
-	test_threads();
+	test_threads(0);
+	test_threads(BOB);
 	undo_after_setuid(false, 0600);
 	undo_after_setuid(true, 0);
 	test_undo_of_another_user();
