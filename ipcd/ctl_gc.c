@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../libipc/proc_stat.h"
 #include "ctl.h"
 
 #define OLDER (24 * 3600)

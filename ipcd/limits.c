@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Limits of the namespace and quotas of its users, from the command line and from a file of NAME=VALUE lines, which is read again at SIGHUP. The
- * command line wins. A line of the file that makes no sense is logged and changes nothing; the others count.
+ * Limits of the namespace and quotas of its users, from the command line and from a file of NAME=VALUE lines, which is
+ * read again at SIGHUP. The command line wins. A line of the file that makes no sense is logged and changes nothing; the
+ * others count.
  */
 #include <ctype.h>
 #include <errno.h>

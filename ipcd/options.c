@@ -38,8 +38,8 @@ static const char help[] =
 	"\n"
 	"The exit status is 0, 1 when it failed or --check found something, 2 when the command line is wrong.\n";
 
-enum { FOREGROUND = 256, DIRECTORY, SOCKET, MODE, LIMIT, QUOTA, FILE_OF_LIMITS, MAPPING, WORKERS, TRUST, LEVEL, SYSLOG, PRIVATE, CHECK, HELP,
-       VERSION };
+enum { FOREGROUND = 256, DIRECTORY, SOCKET, MODE, LIMIT, QUOTA, FILE_OF_LIMITS, MAPPING, WORKERS, TRUST, LEVEL, SYSLOG, PRIVATE, CHECK,
+       HELP, VERSION };
 
 static const struct option longs[] = {
 	{ "foreground", no_argument, NULL, FOREGROUND },

@@ -334,8 +334,8 @@ int inspect_counts(struct ipc_ns *ns, int who, int id, uint32_t from, struct ins
 /* A client does not count the daemon. */
 static bool slot_counts(struct ipc_ns *ns, uint32_t slot, uint64_t word)
 {
-	return slot != atomic_load(&ns->slot) && (!ns->wire || ns->slots->row[slot].uid) && WORD_STATE(word) != SLOT_FREE && WORD_PID(word) > 0 &&
-	       slot_there(ns, TAG(slot, WORD_GEN(word)));
+	return slot != atomic_load(&ns->slot) && (!ns->wire || ns->slots->row[slot].uid) && WORD_STATE(word) != SLOT_FREE &&
+	       WORD_PID(word) > 0 && slot_there(ns, TAG(slot, WORD_GEN(word)));
 }
 
 int inspect_processes(struct ipc_ns *ns, pid_t *out, int room)

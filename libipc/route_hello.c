@@ -93,8 +93,10 @@ static int declare_again(struct ipc_ns *ns, struct link *l, const sigset_t *prog
 			ids[n++] = ns->att[i].id;
 	do {
 		uint32_t some = n - done < WIRE_INLINE / 4 ? n - done : WIRE_INLINE / 4;
-		struct wire_call c = { .op = WIRE_ATTACHED, .arg = { 0, done ? WIRE_AGAIN_MORE : WIRE_AGAIN, done + some == n }, .out = ids + done,
-				       .out_size = some * 4, .in = records + done, .in_room = some * 4 };
+		struct wire_call c = { .op = WIRE_ATTACHED,
+				       .arg = { 0, done ? WIRE_AGAIN_MORE : WIRE_AGAIN, done + some == n },
+				       .out = ids + done, .out_size = some * 4,
+				       .in = records + done, .in_room = some * 4 };
 
 		e = link_exchange(ns->wire, l, &c, link_number(l), false, program, &result);
 		done += some;

@@ -6,12 +6,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "proc_stat.h"
 #include "registry.h"
 #include "serve.h"
 
@@ -21,19 +21,9 @@
 
 static pid_t parent_of(pid_t pid)
 {
-	char path[40], text[1024], *p;
-	int fd, parent = 0;
-	ssize_t n;
+	struct proc_stat st;
 
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return 0;
-	n = read(fd, text, sizeof text - 1);
-	close(fd);
-	text[n < 0 ? 0 : n] = 0;
-	p = strrchr(text, ')');
-	return p && sscanf(p, ") %*c %d", &parent) == 1 ? parent : 0;
+	return proc_stat(pid, &st) ? 0 : (pid_t)st.field[PROC_PARENT];
 }
 
 static bool is_gone(pid_t pid)

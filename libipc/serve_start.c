@@ -112,8 +112,8 @@ static void listen_abstract(struct ipc_server *s)
 
 static int make_loop(struct ipc_server *s)
 {
-	static struct source listening = { SOURCE_LISTEN }, abstract = { SOURCE_ABSTRACT }, stop = { SOURCE_STOP }, ticks = { SOURCE_TICK },
-			     alarms = { SOURCE_ALARM };
+	static struct source listening = { SOURCE_LISTEN }, abstract = { SOURCE_ABSTRACT }, stop = { SOURCE_STOP },
+			     ticks = { SOURCE_TICK }, alarms = { SOURCE_ALARM };
 	struct itimerspec second = { { 1, 0 }, { 1, 0 } };
 	int e;
 
@@ -249,8 +249,8 @@ ipc_ns *ipc_serve_namespace(ipc_server *s)
 
 void ipc_serve_close(ipc_server *s)
 {
-	int fd[] = { s->options.listen_fd >= 0 ? -1 : s->listen_fd, s->abstract_fd, s->epoll_fd, s->stop_fd, s->tick_fd, s->alarm_fd, s->serving_fd,
-		     s->spare_fd };
+	int fd[] = { s->options.listen_fd >= 0 ? -1 : s->listen_fd, s->abstract_fd, s->epoll_fd, s->stop_fd, s->tick_fd,
+		     s->alarm_fd, s->serving_fd, s->spare_fd };
 	char kept[sizeof ns_error];
 
 	memcpy(kept, ns_error, sizeof kept);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "attach.h"
+#include "proc_stat.h"
 #include "slot.h"
 
 #define NOTES_FEW 4096 /* not worth tidying */
@@ -19,51 +20,6 @@
 void slot_name(char *out, uint32_t slot)
 {
 	snprintf(out, 24, "slot-%u", slot);
-}
-
-/* Start time of a process, 0 if it can't be told; gone: no such process, or a zombie without other threads. */
-uint64_t process_start(pid_t pid, bool *gone)
-{
-	char path[40], buf[1024], *p;
-	ssize_t n;
-	int fd;
-
-	*gone = pid <= 0; /* no process has such a number, and kill() would mean others by it */
-	if (*gone)
-		return 0;
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0) {
-		*gone = kill(pid, 0) && errno == ESRCH;
-		return 0;
-	}
-	n = read(fd, buf, sizeof buf - 1);
-	close(fd);
-	if (n <= 0) {
-		*gone = true;
-		return 0;
-	}
-	buf[n] = 0;
-	p = strrchr(buf, ')');
-	if (!p || !p[1])
-		return 0;
-	p += 2;
-	char state = *p;
-	uint64_t threads = 0, start = 0;
-	for (int field = 3; *p; field++) {
-		if (field == 20)
-			threads = strtoull(p, NULL, 10);
-		if (field == 22) {
-			start = strtoull(p, NULL, 10);
-			break;
-		}
-		p = strchr(p, ' ');
-		if (!p)
-			break;
-		p++;
-	}
-	*gone = (state == 'Z' || state == 'X') && threads <= 1;
-	return start;
 }
 
 /* Does somebody hold the lock of the slot's file? Asking does not take it. */

@@ -139,6 +139,4 @@ void reap_own_undo(struct ipc_ns *ns, int who);
 void slot_name(char *out, uint32_t slot); /* of its file; room for 24 bytes */
 struct slot_notes *slot_map_notes(struct ipc_ns *ns, uint32_t slot, size_t *length);
 
-uint64_t process_start(pid_t pid, bool *gone);
-
 #endif

@@ -100,7 +100,8 @@ static void explain(void)
 	if (dir && *dir)
 		fprintf(stderr, "libipc-sysv: no System V IPC: %s\n", *ipc_open_error() ? ipc_open_error() : dir);
 	else
-		fprintf(stderr, "libipc-sysv: no System V IPC: neither IPCD_NAMESPACE nor IPCD_SOCKET is set; start the program with ipcrun\n");
+		fprintf(stderr, "libipc-sysv: no System V IPC: neither IPCD_NAMESPACE nor IPCD_SOCKET is set; start the program "
+				"with ipcrun\n");
 }
 
 static inline __attribute__((always_inline)) ipc_ns *ns_or_explain(void)

@@ -14,13 +14,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "proc_stat.h"
 #include "slot.h"
 #include "users.h"
 
 #define ENVIRON_MAX (8u << 20)
 #define IN_EXEC_MS 1000 /* how long a process may be seen with no environment yet, before it counts as one without */
 #define KERNEL_THREAD 0x200000
-enum { STAT_FLAGS = 9, STAT_ENV_START = 50, STAT_ENV_END = 51 }; /* fields of /proc/PID/stat */
 
 /* ---- names ---- */
 
@@ -192,26 +192,11 @@ static char *slurp(const char *path, size_t *length)
  */
 static bool in_exec(pid_t pid)
 {
-	unsigned long long field[52] = { 0 };
-	char path[40], *text, *p, state = 0;
-	size_t n;
+	struct proc_stat st;
 
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	text = slurp(path, &n);
-	p = text ? strrchr(text, ')') : NULL;
-	if (p && p[1] && p[2]) {
-		state = p[2];
-		p += 2;
-		for (int i = 3; i < 52 && p; i++) {
-			field[i] = strtoull(p, NULL, 10);
-			p = strchr(p, ' ');
-			p = p ? p + 1 : NULL;
-		}
-	}
-	free(text);
-	if (!state || state == 'Z' || state == 'X' || field[STAT_FLAGS] & KERNEL_THREAD)
+	if (proc_stat(pid, &st) || st.state == 'Z' || st.state == 'X' || st.field[PROC_FLAGS] & KERNEL_THREAD)
 		return false;
-	return !field[STAT_ENV_START] || field[STAT_ENV_START] != field[STAT_ENV_END];
+	return !st.field[PROC_ENV_START] || st.field[PROC_ENV_START] != st.field[PROC_ENV_END];
 }
 
 static char *read_environ(pid_t pid, size_t *n)

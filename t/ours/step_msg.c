@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * msgsnd and msgrcv, stepped through (t/lib/step.h): at once, waking a sleeper, sleeping, to and from a queue that is
- * empty but for it; killed, stopped, interrupted at each instruction. Others then at once find a consistent queue and can do everything on it; every message comes
- * once and whole, but for the one in the call of a victim that was killed; every node of the queue's memory is in
- * exactly one place.
+ * empty but for it; killed, stopped, interrupted at each instruction. Others then at once find a consistent queue and
+ * can do everything on it; every message comes once and whole, but for the one in the call of a victim that was killed;
+ * every node of the queue's memory is in exactly one place.
  */
 #include "../../libipc/obj_msg.c" /* for the layout of its nodes; the library's own copy is not linked then */
 

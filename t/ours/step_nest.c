@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A call that is interrupted twice: by a handler that is itself left by longjmp out of a second one, in the middle of
- * what it has published; and by a handler that has come and gone before the second; or once, by a handler that gives the place of its object to a new one. Single-stepped, as in t/lib/step.h.
+ * what it has published; and by a handler that has come and gone before the second; or once, by a handler that gives the
+ * place of its object to a new one. Single-stepped, as in t/lib/step.h.
  */
 #include <setjmp.h>
 
