@@ -34,7 +34,11 @@
 #define BAD 31001  /* who attacks */
 #define GOOD 31002 /* who notices nothing */
 #define OTHER 31003
+#ifdef __SANITIZE_ADDRESS__
+#define RSS_MORE (512 << 10) /* what was freed is kept for a while */
+#else
 #define RSS_MORE (48 << 10) /* KiB that the daemon may have grown by */
+#endif
 
 struct page {
 	volatile unsigned long turns, errors;
