@@ -10,7 +10,6 @@ extern pthread_mutex_t ns_open_lock;
 extern int ns_open_fd;
 extern uint32_t ns_generations; /* of the last open or fork */
 
-void cold_init(struct ipc_ns *ns);
 /* Once, before the first namespace is open: hear of forks, and of the ends of threads. */
 void fork_init(void);
 

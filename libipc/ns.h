@@ -145,6 +145,7 @@ struct thread {
 };
 extern __thread struct thread ipc_thread __attribute__((tls_model("initial-exec")));
 
+/* cold.c */
 struct cold { sigset_t mask; bool held; /* signals are held, not blocked */ int cancel, error; /* errno */ };
 /* No signal handler and no cancellation meets what is done in between, and errno is afterwards what it was. */
 extern bool ns_faults; /* but of SIGBUS: a daemon's, about what its clients share with it */
@@ -155,15 +156,22 @@ void cold_enter(struct ipc_ns *ns, struct cold *c);
 void cold_leave(struct ipc_ns *ns, struct cold *c);
 /* The same for calls that ask no database and no daemon: where signals can be held, their mask is not touched. */
 void cold_enter_short(struct ipc_ns *ns, struct cold *c);
+void cold_init(struct ipc_ns *ns);
 
 /* ns.c */
 int ns_open(const char *dir, int flags, struct ipc_ns **out); /* flags: IPC_OPEN_* */
 void ns_close(struct ipc_ns *ns);
-/* Those that nobody has attached, where the registry was lost. */
-void drop_removed_segments(struct ipc_ns *ns, int who);
 extern struct ipc_ns *ns_list;
 extern __thread char ns_error[600] __attribute__((tls_model("initial-exec")));
 int ns_fail(int error, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* ns_tables.c */
+int ns_map_tables(struct ipc_ns *ns);
+void ns_unmap_tables(struct ipc_ns *ns);
+/* A lock on a file, F_RDLCK or F_WRLCK, that lasts as long as the page mapped for it; NULL: not to be had, see errno. */
+void *ns_hold_lock(struct ipc_ns *ns, const char *name, short type);
+/* Those that nobody has attached, where the registry was lost. */
+void drop_removed_segments(struct ipc_ns *ns, int who);
 
 /* fork.c */
 int ns_enter_slow(struct ipc_ns *ns);
