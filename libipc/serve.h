@@ -191,6 +191,7 @@ struct client *client_get(struct ipc_server *s, uint32_t tag);
 void client_put(struct ipc_server *s, struct client *c);
 bool client_busy(struct ipc_ns *ns, uint32_t tag);
 bool client_begins(struct client *c);
+bool client_begins_for_child(struct client *child, pid_t maker);
 void client_ends(struct ipc_server *s, struct client *c);
 void client_gone(struct ipc_server *s, struct client *c);
 /* Who numbers of threads that ended and could not say so are given back. */

@@ -105,19 +105,21 @@ static bool has_attached(struct ipc_ns *ns, uint32_t tag, int id)
 	return found;
 }
 
-/* A slot that this process may add to: its own, or that of a child which it is making. With a reference. */
+static void end_adding(struct call *k, struct client *c)
+{
+	if (c != k->conn->client)
+		client_ends(k->server, c);
+	client_put(k->server, c);
+}
+
+/* A slot that this process may add to: its own, or that of a child which it is making; until end_adding. */
 static struct client *own_or_childs(struct call *k, uint32_t tag)
 {
 	struct client *own = k->conn->client, *c = client_get(k->server, tag ? tag : own->tag);
-	uint64_t word;
 
-	if (!c || c == own)
+	if (!c || c == own || client_begins_for_child(c, own->view->pid))
 		return c;
-	word = atomic_load(&own->view->slots->row[SLOT_OF(tag)].word);
-	if (WORD_STATE(word) == SLOT_NEWBORN && TAG(SLOT_OF(tag), WORD_GEN(word)) == tag &&
-	    WORD_PID(word) == own->view->pid)
-		return c;
-	client_put(k->server, c);
+	end_adding(k, c);
 	return NULL;
 }
 
@@ -212,7 +214,7 @@ long perform_attached(struct call *k)
 			    attach_add(to->view, (int)k->conn->who, to->tag, id, view_of(k)->pid, &records[i]) : -EACCES;
 	}
 	if (to)
-		client_put(k->server, to);
+		end_adding(k, to);
 	if (records) { /* the ids were read from what may have been in it */
 		free(k->buffer);
 		k->buffer = (char *)records;

@@ -177,6 +177,17 @@ bool client_begins(struct client *c)
 	       slot_there(c->view, c->tag);
 }
 
+/* The same for a child's slot, which its maker adds to: if both die meanwhile, it is reaped once more. */
+bool client_begins_for_child(struct client *child, pid_t maker)
+{
+	uint64_t word;
+
+	atomic_fetch_add(&child->running, 1);
+	word = atomic_load(&child->view->slots->row[SLOT_OF(child->tag)].word);
+	return WORD_STATE(word) == SLOT_NEWBORN && TAG(SLOT_OF(child->tag), WORD_GEN(word)) == child->tag &&
+	       WORD_PID(word) == maker;
+}
+
 void client_ends(struct ipc_server *s, struct client *c)
 {
 	uint64_t word;
