@@ -159,6 +159,23 @@ static struct client *newcomer(struct call *k, int *lock)
 	return c; /* the first reference is the connection's */
 }
 
+/* A child's slot is its own; if it is not being reaped, since the child has let go of its lock. */
+static int settle_in(struct call *k, struct client *c, uint64_t word)
+{
+	struct slot_row *r = &k->server->ns->slots->row[SLOT_OF(c->tag)];
+	bool gone;
+	int e = client_begins_for_child(c, WORD_PID(word)) ? client_watch(k->server, c, k->from.pid) : -ESTALE;
+
+	if (!e) {
+		c->view->pid = k->from.pid;
+		atomic_store(&r->start, process_start(k->from.pid, &gone));
+		if (!atomic_compare_exchange_strong(&r->word, &word, WORD(SLOT_LIVE, WORD_GEN(word), k->from.pid)))
+			e = -ESTALE;
+	}
+	client_ends(k->server, c);
+	return e;
+}
+
 /* A process that has a slot: another thread, an old connection's, or a forked child with the slot that was made for it. */
 static int known(struct call *k, uint32_t tag, struct client **out)
 {
@@ -178,12 +195,8 @@ static int known(struct call *k, uint32_t tag, struct client **out)
 		e = -EPERM;
 	else if (WORD_STATE(word) != SLOT_LIVE && WORD_STATE(word) != SLOT_NEWBORN)
 		e = -ESTALE;
-	if (!e && WORD_STATE(word) == SLOT_NEWBORN) {
-		c->view->pid = k->from.pid;
-		e = client_watch(s, c, k->from.pid);
-		atomic_store(&r->start, process_start(k->from.pid, &gone));
-		atomic_store(&r->word, WORD(SLOT_LIVE, WORD_GEN(word), k->from.pid));
-	}
+	if (!e && WORD_STATE(word) == SLOT_NEWBORN)
+		e = settle_in(k, c, word);
 	if (e && c)
 		client_put(s, c);
 	*out = c;
