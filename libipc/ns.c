@@ -235,9 +235,11 @@ static void unmap_all(struct ipc_ns *ns)
 	for (int k = 0; k < KINDS; k++) {
 		if (!ns->obj[k])
 			continue;
-		for (uint32_t i = 0; i < IPCMNI; i++)
+		for (uint32_t i = 0; i < IPCMNI; i++) {
 			if (ns->obj[k][i].area.head)
 				munmap(ns->obj[k][i].area.head, ns->obj[k][i].area.length);
+			free(ns->obj[k][i].held);
+		}
 		munmap(ns->obj[k], IPCMNI * sizeof(struct obj));
 	}
 	if (ns->reg.head)

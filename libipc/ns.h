@@ -38,6 +38,11 @@ struct obj {
 	_Atomic uint16_t touched[16]; /* who / 4 + 1: who blocks that have memory */
 	uint32_t file;                /* number in the file's name */
 	_Atomic uint32_t reported;    /* id + 1 of the one of which the log has said that it is damaged */
+	/*
+	 * In a daemon, what calls get in place of this one: another worker may give the place to another object meanwhile, and
+	 * this is the same until its area is unmapped.
+	 */
+	struct obj *held;
 } __attribute__((aligned(64)));
 
 /* A mapped piece of a segment: all of it, until the program unmaps, moves or protects a part. */
@@ -120,7 +125,7 @@ struct ipc_ns {
 	/* Instead of sleeping: keep the frame, and answer the client when its request was performed. */
 	int (*park)(struct frame *f, const struct timespec *deadline);
 	/* Unmap it when nobody can be using it; NULL: at once, or never. */
-	void (*retire)(struct ipc_ns *ns, const struct area *a);
+	void (*retire)(struct ipc_ns *ns, struct obj *o);
 	/* An object's memory is only for its owner: IPC_SET of another one copies it (row: as it was). */
 	int (*move)(struct ipc_ns *ns, int who, struct obj *o, struct row *r, const struct perm *to, uint32_t size);
 	void (*left)(struct ipc_ns *ns, enum kind kind, uint32_t file); /* a file that a dead process was about to remove */
@@ -282,7 +287,7 @@ static inline int object_open(struct ipc_ns *ns, enum kind kind, int id, int who
 	*out = o;
 	if (ns->wire)
 		object_used = o->file;
-	if (atomic_load_explicit(&o->opened, memory_order_acquire) == (uint32_t)id + 1 && o->tag == ns->tag &&
+	if (atomic_load_explicit(&o->opened, memory_order_acquire) == (uint32_t)id + 1 && o->tag == ns->tag && !ns->server &&
 	    atomic_load_explicit(&o->touched[who / 4 % 16], memory_order_relaxed) == who / 4 + 1)
 		return 0;
 	return object_open_slow(ns, kind, id, who, out);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -137,7 +138,7 @@ static void unmap_old(struct ipc_ns *ns, struct obj *o)
 {
 	if (ns->retire) {
 		if (o->area.head)
-			ns->retire(ns, &o->area);
+			ns->retire(ns, o);
 		return;
 	}
 	if (o->area.head && atomic_load(&ns->threads) <= 1 && !wait_pending() && !ipc_handling)
@@ -146,17 +147,28 @@ static void unmap_old(struct ipc_ns *ns, struct obj *o)
 
 static int open_object(struct ipc_ns *ns, enum kind kind, const struct row *r, struct obj *o)
 {
+	struct obj *held = ns->server ? aligned_alloc(_Alignof(struct obj), sizeof *held) : NULL;
 	struct area a = { 0 };
-	int e = map_area(ns, kind, r, o, &a);
+	int e = ns->server && !held ? -ENOMEM : map_area(ns, kind, r, o, &a);
 
-	if (e)
+	if (e) {
+		free(held);
 		return e == -ENOENT ? -EIDRM : e;
+	}
 	atomic_store(&o->opened, 0);
 	atomic_store(&o->seen, 0);
 	unmap_old(ns, o);
 	o->area = a;
 	o->file = r->v[R_FILE];
 	o->tag = 0;
+	o->held = held;
+	if (held) {
+		memset(held, 0, sizeof *held);
+		held->area = a;
+		held->file = o->file;
+		atomic_store(&held->undo, -1);
+		atomic_store(&held->opened, (uint32_t)row_id(r) + 1);
+	}
 	return 0;
 }
 
@@ -186,7 +198,7 @@ static int note_object(struct ipc_ns *ns, enum kind kind, int id, struct obj *o)
 
 int object_open_slow(struct ipc_ns *ns, enum kind kind, int id, int who, struct obj **out)
 {
-	struct obj *o = &ns->obj[kind][ID_INDEX(id)];
+	struct obj *o = &ns->obj[kind][ID_INDEX(id)], *place = o;
 	struct cold c;
 	struct row r;
 	int e;
@@ -195,8 +207,10 @@ int object_open_slow(struct ipc_ns *ns, enum kind kind, int id, int who, struct 
 	e = registry_read(ns, kind, id, &r);
 	if (!e && ns->wire && atomic_load(&o->opened) != (uint32_t)id + 1 && creds_get()->uid != r.v[R_UID])
 		e = -EXDEV;
-	if (!e && atomic_load(&o->opened) != (uint32_t)id + 1)
+	if (!e && (atomic_load(&o->opened) != (uint32_t)id + 1 || (ns->server && !o->held)))
 		e = open_object(ns, kind, &r, o);
+	if (!e && ns->server)
+		o = o->held;
 	if (!e)
 		e = note_object(ns, kind, id, o);
 	if (!e && atomic_load(&o->touched[who / 4 % 16]) != who / 4 + 1) {
@@ -205,7 +219,7 @@ int object_open_slow(struct ipc_ns *ns, enum kind kind, int id, int who, struct 
 			atomic_store(&o->touched[who / 4 % 16], (uint16_t)(who / 4 + 1));
 	}
 	if (!e)
-		atomic_store_explicit(&o->opened, (uint32_t)id + 1, memory_order_release);
+		atomic_store_explicit(&place->opened, (uint32_t)id + 1, memory_order_release);
 	object_used = o->file;
 	if (!e && ns->enter)
 		ns->enter(ns, &o->area);
@@ -230,6 +244,8 @@ void objects_forget(struct ipc_ns *ns, bool (*unused)(struct ipc_ns *ns, const s
 			atomic_store(&o->opened, 0);
 			munmap(o->area.head, o->area.length);
 			o->area.head = NULL;
+			free(o->held);
+			o->held = NULL;
 		}
 }
 
@@ -308,7 +324,7 @@ void object_damaged(struct ipc_ns *ns, enum kind kind, struct obj *o)
 	uint32_t opened = atomic_load(&o->opened);
 	int n;
 
-	if (atomic_exchange(&o->reported, opened) == opened)
+	if (atomic_exchange(opened ? &ns->obj[kind][ID_INDEX(opened - 1)].reported : &o->reported, opened) == opened)
 		return;
 	object_name(name, kind, (int)o->file);
 	n = snprintf(line, sizeof line, "libipc: %s/%s is damaged; calls on this object give EIDRM from now on\n", ns->dir,

@@ -53,14 +53,15 @@ int serve_watch(struct ipc_server *s, int fd, uint32_t events, struct source *so
 
 /* ---- every second ---- */
 
-void serve_retire(struct ipc_ns *ns, const struct area *a)
+void serve_retire(struct ipc_ns *ns, struct obj *o)
 {
 	struct ipc_server *s = ns->server;
 	struct retired *r = malloc(sizeof *r);
 
 	if (!r)
 		return; /* it stays mapped */
-	r->area = *a;
+	r->area = o->area;
+	r->held = o->held;
 	pthread_mutex_lock(&s->lock);
 	r->next = atomic_load(&s->retired);
 	atomic_store(&s->retired, r);
@@ -93,6 +94,7 @@ void serve_unmap_retired(struct ipc_server *s)
 			continue;
 		}
 		munmap(r->area.head, r->area.length);
+		free(r->held);
 		free(r);
 	}
 	pthread_mutex_unlock(&s->lock);

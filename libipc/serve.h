@@ -94,6 +94,7 @@ struct kept {
 struct retired {
 	struct retired *next;
 	struct area area;
+	struct obj *held; /* with which calls work in it */
 };
 
 /* The thread that opens what clients get. */
@@ -168,7 +169,7 @@ void serve_log(struct ipc_server *s, int priority, const char *fmt, ...) __attri
 bool serve_turn(struct ipc_server *s, char *room, int timeout);
 int serve_watch(struct ipc_server *s, int fd, uint32_t events, struct source *source, bool again);
 /* An area that is not used any more is unmapped at the next second. */
-void serve_retire(struct ipc_ns *ns, const struct area *a);
+void serve_retire(struct ipc_ns *ns, struct obj *o);
 void serve_unmap_retired(struct ipc_server *s);
 
 /* serve_conn.c: connections */

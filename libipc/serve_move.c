@@ -118,7 +118,7 @@ int move_object(struct ipc_ns *ns, int who, struct obj *o, struct row *r, const 
 		sem_set_close(ns, who, o);
 	else
 		msg_queue_close(ns, who, o);
-	atomic_store(&o->opened, 0);
+	atomic_store(&ns->obj[r->kind][r->index].opened, 0);
 	object_name(name, r->kind, (int)old);
 	file_remove(ns, name);
 	object_made(ns);

@@ -1029,6 +1029,61 @@ static int closed_gate(void *arg)
 	return 0;
 }
 
+/* Closed for another one at every look: nobody waits long enough to open it, and nobody gets through. */
+static void gate_passed_on(const struct target *t)
+{
+	static uint64_t turn;
+	struct area a = { .head = t->head };
+
+	__atomic_store_n((uint64_t *)area_cell(&a, S_GATE), ++turn << 32 | 999, __ATOMIC_SEQ_CST);
+	__atomic_store_n((uint64_t *)area_cell(&a, AREA_FLAGS), 0x100, __ATOMIC_SEQ_CST);
+}
+
+/*
+ * An object's place is given to another one while a call on it is under way, which its owner keeps from ending: the call
+ * stays with the object that it began with. Then the place is another user's, or a much larger set's.
+ */
+static int place_taken(void *arg)
+{
+	bool sets = arg;
+	uid_t next = sets ? OTHER : BAD;
+	struct raw *r = calloc(1, sizeof *r), *taker = calloc(1, sizeof *taker);
+	struct target t;
+	struct scribbler s = { .t = &t, .fn = gate_passed_on };
+	_Atomic uint32_t *begun;
+	pthread_t thread;
+	int id;
+
+	alarm(60);
+	need(!seteuid(BAD) && !make_target(&t, KIND_SEM, 1) && raw_hello(r, path, 0, 0) > 0);
+	gate_passed_on(&t);
+	need(!pthread_create(&thread, NULL, scribble_on, &s));
+	begun = &area_who(&(struct area){ .head = t.head, .who_at = t.head->who_at }, r->who)->desc.begun;
+	raw_send(r, sets ? (struct raw_request){ .op = WIRE_SEMCTL, .arg = { t.id, 0, SETVAL, 77 } } :
+			   (struct raw_request){ .op = WIRE_INSPECT, .arg = { INSPECT_VALUES, KIND_SEM, t.id, 0, 1 } });
+	for (int i = 0; i < 10000000 && !atomic_load(begun); i++) /* it comes to the gate */
+		;
+	need(raw_call(t.owner, .op = WIRE_SEMCTL, .arg = { t.id, 0, IPC_RMID }) == 0);
+	need(!seteuid(0) && !seteuid(next) && raw_hello(taker, path, 0, 0) > 0);
+	for (int i = 0;; i++) {
+		id = (int)raw_call(taker, .op = WIRE_GET, .arg = { KIND_SEM, IPC_PRIVATE, sets ? 1 : 32000, 0600 });
+		need(id >= 0 && i < 200);
+		if (ID_INDEX(id) == ID_INDEX(t.id))
+			break;
+		need(raw_call(taker, .op = WIRE_SEMCTL, .arg = { id, 0, IPC_RMID }) == 0);
+	}
+	need(raw_call(taker, .op = WIRE_SEMCTL, .arg = { id, 0, GETVAL }) == 0);
+	need(!seteuid(0) && !seteuid(BAD));
+	/* or it got through while the owner's thread did not run */
+	need(raw_reply(r) == -EIDRM || r->reply.result == !sets || (diag("the call: %ld", (long)r->reply.result), false));
+	s.stop = true;
+	need(!pthread_join(thread, NULL));
+	need(!seteuid(0) && !seteuid(next));
+	need(raw_call(taker, .op = WIRE_SEMCTL, .arg = { id, 0, GETVAL }) == 0);
+	need(raw_call(taker, .op = WIRE_SEMCTL, .arg = { id, 0, IPC_RMID }) == 0);
+	return 0;
+}
+
 /* A sleeper's message grows between two looks at its size; or its list turns to itself; undo rows that are none. */
 static void sleepers_lie(const struct target *t)
 {
@@ -1573,6 +1628,9 @@ int main(void)
 	attack_as(BAD, descriptors, "descriptors cannot be truncated, made writable, or punched");
 	is(proc_wait(proc_run(another_s_rights, NULL)), 0, "what the daemon finds in an object for one user is not granted to another");
 	attack_as(BAD, lying_mark, "a mark that says what it likes is not taken by the daemon");
+	is(proc_wait(proc_run(place_taken, NULL)), 0, "a call on a set that is removed does not read a larger one in its place");
+	is(proc_wait(proc_run(place_taken, (void *)1)), 0, "nor does it change another user's");
+	ok(all_well(), "and all is well");
 	attack_as(BAD, random_bytes, "control areas with random bytes, in mediated calls");
 	attack_as(BAD, lying_sleepers, "sleepers whose requests and messages change under the daemon's hands");
 	attack_as(BAD, circles, "a chain of messages that goes in circles");
