@@ -138,6 +138,7 @@ struct ipc_ns {
 	void (*refused)(struct ipc_ns *ns, enum kind kind, int limit, bool quota);
 	/* This thread works in the area from now on; NULL: in none, it is about to be unmapped. */
 	void (*enter)(struct ipc_ns *ns, const struct area *a);
+	struct area (*inside)(void); /* where it works */
 	const _Atomic int *copying; /* as in struct area */
 };
 

@@ -149,6 +149,7 @@ void slot_reap(struct ipc_ns *ns, int who, uint32_t tag)
 		return;
 	struct slot_row *s = &ns->slots->row[SLOT_OF(tag)];
 	uint64_t word = atomic_load(&s->word), dying;
+	struct area was = ns->inside ? ns->inside() : (struct area){ .head = NULL };
 	int saved = errno;
 	bool busy;
 
@@ -165,6 +166,8 @@ void slot_reap(struct ipc_ns *ns, int who, uint32_t tag)
 		free_whos(ns, tag);
 		atomic_compare_exchange_strong(&s->word, &dying, WORD(SLOT_FREE, WORD_GEN(word) + 1, 0));
 	}
+	if (ns->enter) /* the caller goes on where it was, and what it meets there is said of that object */
+		ns->enter(ns, was.head ? &was : NULL);
 	errno = saved;
 }
 

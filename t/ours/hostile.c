@@ -51,6 +51,7 @@ static char dir[64], place[80], path[80], logfile[80];
 static pid_t daemon_pid, good_pid;
 static struct page *page;
 static int common_set, common_queue, good_segment, secret_segment;
+static const char *workers; /* NULL: as many as it takes by itself */
 static unsigned long times = 1;
 static int base_fds, base_threads;
 static long base_rss;
@@ -117,7 +118,7 @@ static void start_daemon(void)
 		fd = open(logfile, O_WRONLY | O_CREAT | O_APPEND, 0600);
 		dup2(fd, 2);
 		execl(ipcd ? ipcd : "build/ipcd", "ipcd", "--foreground", "--namespace-dir", place, "--socket", path, "--socket-mode",
-		      "0666", "--log-level", "warn", (char *)NULL);
+		      "0666", "--log-level", "warn", workers ? "--workers" : (char *)NULL, workers, (char *)NULL);
 		_exit(98);
 	}
 	if (!wait_until(({ int t = raw_dial(path); if (t >= 0) close(t); t >= 0; })))
@@ -1501,6 +1502,74 @@ static int in_lockstep(void *arg)
 	return status ? 2 : 0;
 }
 
+/* It has to do with the set, which it may not even read, as far as the daemon notes that. */
+static int touch_and_wait(void *arg)
+{
+	struct raw *r = calloc(1, sizeof *r);
+	struct sembuf op = { 0, 1, SEM_UNDO };
+	uint32_t *shared = arg;
+
+	need(!become(BAD) && raw_hello(r, path, 0, 0) > 0);
+	need(raw_call(r, .op = WIRE_SEMOP, .arg = { (int)shared[0], 1 }, .payload = &op, .size = sizeof op) == -EACCES);
+	shared[1] = r->tag;
+	pause();
+	return 0;
+}
+
+/*
+ * In the middle of a call the only worker reaps a dead process, whose other objects it settles; then it goes on with a
+ * set that its owner makes endless. It is that set which is set aside.
+ */
+static int blames_another(void *arg)
+{
+	uint32_t *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct raw *r = calloc(1, sizeof *r), *x = calloc(1, sizeof *x);
+	struct pollfd answer = { .events = POLLIN };
+	struct target t;
+	struct area a;
+	uint64_t steps = 0;
+	int set, status;
+	pid_t pid, tid;
+
+	(void)arg;
+	alarm(60);
+	need(raw_hello(r, path, 0, 0) > 0);
+	set = (int)raw_call(r, .op = WIRE_GET, .arg = { KIND_SEM, IPC_PRIVATE, 1, 0600 });
+	need(set >= 0);
+	shared[0] = (uint32_t)set;
+	pid = proc_run(touch_and_wait, shared);
+	need(wait_until(shared[1]));
+	need(!seteuid(BAD) && !make_target(&t, KIND_SEM, 1) && raw_hello(x, path, 0, 0) > 0 && !seteuid(0));
+	a.head = t.head;
+	__atomic_store_n((uint64_t *)area_cell(&a, S_FIRST + 2), shared[1], __ATOMIC_SEQ_CST); /* the dead one's undo row */
+	__atomic_store_n((uint64_t *)area_cell(&a, S_UHIGH), 1, __ATOMIC_SEQ_CST);
+	need(wait_until(idle_workers(&tid, 1) == 1));
+	need(!ptrace(PTRACE_SEIZE, tid, NULL, NULL) && !ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) &&
+	     waitpid(tid, &status, __WALL) == tid);
+	raw_send(x, (struct raw_request){ .op = WIRE_SEMCTL, .arg = { t.id, 0, GETVAL } });
+	answer.fd = x->fd;
+	while (!poll(&answer, 1, 0)) {
+		ptrace(PTRACE_SINGLESTEP, tid, NULL, NULL);
+		need(waitpid(tid, &status, __WALL) == tid && WIFSTOPPED(status));
+		atomic_store(&t.head->op, OP(1000 + ++steps, 0));
+		if (steps == 5000)
+			proc_kill(pid);
+	}
+	ptrace(PTRACE_DETACH, tid, NULL, NULL);
+	need(raw_reply(x) == -EIDRM || (diag("the call: %ld", (long)x->reply.result), false));
+	need(raw_call(r, .op = WIRE_SEMCTL, .arg = { set, 0, GETVAL }) == 0);
+	return 0;
+}
+
+static void test_blame(void)
+{
+	workers = "1";
+	begin_second(dir);
+	is(proc_wait(proc_run(blames_another, NULL)), 0, "an object is not set aside for what another one's owner does");
+	end_second();
+	workers = NULL;
+}
+
 static void test_lockstep(void)
 {
 	begin_second(dir);
@@ -1640,6 +1709,7 @@ int main(void)
 	attack_as(BAD, frozen_for_ever, "an area that says that the daemon is copying it");
 	test_holes();
 	test_lockstep();
+	test_blame();
 
 	page->stop = true;
 	is(proc_wait(good_pid), 0, "the good one ends as it should");
