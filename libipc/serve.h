@@ -201,7 +201,7 @@ void clients_free(struct ipc_server *s);
 
 /* serve_slot.c: slots made for them */
 int serve_slot_new(struct ipc_ns *ns, pid_t pid, uid_t uid, int *lock);
-void serve_slot_free(struct slot_row *r);
+void serve_slot_free(struct slot_row *r, uint32_t gen);
 int serve_slot_lock(struct ipc_ns *ns, uint32_t slot, bool fresh);
 int serve_marks_file(struct ipc_ns *ns, uid_t uid);
 /* The uid has its share of who numbers. */

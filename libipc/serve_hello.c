@@ -132,6 +132,12 @@ static struct client *adopt(struct call *k, int *lock)
 	return NULL;
 }
 
+/* False: it was reaped meanwhile, and may be somebody else's. */
+static bool become(struct slot_row *r, uint64_t word, int state, pid_t pid)
+{
+	return atomic_compare_exchange_strong(&r->word, &word, WORD(state, WORD_GEN(word), pid));
+}
+
 static struct client *newcomer(struct call *k, int *lock)
 {
 	struct ipc_server *s = k->server;
@@ -140,18 +146,18 @@ static struct client *newcomer(struct call *k, int *lock)
 	bool gone;
 	int slot = serve_slot_new(ns, k->from.pid, k->from.uid, lock);
 	struct slot_row *r;
+	uint32_t gen;
 
 	if (slot < 0)
 		return NULL;
 	r = &ns->slots->row[slot];
 	atomic_store(&r->start, process_start(k->from.pid, &gone));
-	c = client_new(s, TAG(slot, WORD_GEN(atomic_load(&r->word))), k->from.pid, k->from.uid);
-	if (c)
-		atomic_store(&r->word, WORD(SLOT_LIVE, WORD_GEN(atomic_load(&r->word)), k->from.pid));
-	if (!c || client_watch(s, c, k->from.pid)) {
+	gen = WORD_GEN(atomic_load(&r->word));
+	c = client_new(s, TAG(slot, gen), k->from.pid, k->from.uid);
+	if (!c || !become(r, WORD(SLOT_CLAIMED, gen, k->from.pid), SLOT_LIVE, k->from.pid) || client_watch(s, c, k->from.pid)) {
 		if (c)
 			client_put(s, c);
-		serve_slot_free(r);
+		serve_slot_free(r, gen);
 		close(*lock);
 		*lock = -ENOMEM;
 		return NULL;
@@ -307,27 +313,30 @@ int client_fork(struct call *k)
 	struct client *c;
 	struct slot_row *r;
 	int lock, slot, e;
+	uint32_t gen;
 
 	slots_sweep(parent, (int)k->conn->who);
 	slot = serve_slot_new(ns, parent->pid, uid, &lock);
 	if (slot < 0)
 		return slot;
 	r = &ns->slots->row[slot];
-	c = client_new(k->server, TAG(slot, WORD_GEN(atomic_load(&r->word))), parent->pid, uid);
+	gen = WORD_GEN(atomic_load(&r->word));
+	c = client_new(k->server, TAG(slot, gen), parent->pid, uid);
 	e = c ? copy_notes(parent, c->view) : -ENOMEM;
 	if (!e)
 		e = new_proof(&c->proof);
+	if (!e && !become(r, WORD(SLOT_CLAIMED, gen, parent->pid), SLOT_NEWBORN, parent->pid))
+		e = -ESRCH;
+	k->reply.value[0] = TAG(slot, gen);
 	k->reply.value[1] = c ? c->proof : 0;
 	if (c)
 		client_put(k->server, c);
 	if (e) {
-		serve_slot_free(r);
+		serve_slot_free(r, gen);
 		close(lock);
 		return e;
 	}
-	k->reply.value[0] = c->tag;
 	k->fd[k->fds++] = lock;
-	atomic_store(&r->word, WORD(SLOT_NEWBORN, WORD_GEN(atomic_load(&r->word)), parent->pid));
 	return 0;
 }
 

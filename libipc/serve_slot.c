@@ -90,9 +90,13 @@ int serve_marks_file(struct ipc_ns *ns, uid_t uid)
 	return fd;
 }
 
-void serve_slot_free(struct slot_row *r)
+/* If it still is what was claimed in that generation: its process may have died, and been reaped. */
+void serve_slot_free(struct slot_row *r, uint32_t gen)
 {
-	atomic_store(&r->word, WORD(SLOT_FREE, WORD_GEN(atomic_load(&r->word)) + 1, 0));
+	uint64_t word = atomic_load(&r->word);
+
+	if (WORD_GEN(word) == gen && WORD_STATE(word) != SLOT_DYING)
+		atomic_compare_exchange_strong(&r->word, &word, WORD(SLOT_FREE, gen + 1, 0));
 }
 
 /* Nobody takes so much that others find nothing; the namespace's owner, and root, may. */
@@ -133,7 +137,7 @@ int serve_slot_new(struct ipc_ns *ns, pid_t pid, uid_t uid, int *lock)
 {
 	pthread_mutex_t *mutex;
 	struct slot_row *r;
-	uint32_t slot;
+	uint32_t slot, gen;
 	int marks;
 
 	if (has_slots_enough(ns, pid, uid)) { /* some of them may be nobody's any more */
@@ -149,6 +153,7 @@ int serve_slot_new(struct ipc_ns *ns, pid_t pid, uid_t uid, int *lock)
 	if (!slot)
 		return -ENOMEM;
 	r = &ns->slots->row[slot];
+	gen = WORD_GEN(atomic_load(&r->word));
 	r->uid = uid + 1;
 	atomic_store(&r->making, 0);
 	atomic_store(&r->leaving, 0);
@@ -160,7 +165,7 @@ int serve_slot_new(struct ipc_ns *ns, pid_t pid, uid_t uid, int *lock)
 		*lock = -ENOMEM;
 	}
 	if (*lock < 0) {
-		serve_slot_free(r);
+		serve_slot_free(r, gen);
 		return *lock;
 	}
 	memset(mutex, 0, sizeof *mutex);
