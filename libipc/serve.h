@@ -49,6 +49,7 @@ struct conn {
 	gid_t *groups;
 	int ngroups;
 	time_t since;
+	_Atomic uint32_t large; /* payload of the last reply that had much of it, in a memory file */
 	struct parked *parked; /* server.lock */
 	bool closed;           /* server.lock */
 	struct conn *next, **link;
@@ -123,6 +124,7 @@ struct ipc_server {
 	uint32_t parked_high;
 	_Atomic pid_t thread[WHO_MAX]; /* by who number: the thread's id, if known */
 	struct kept kept[WHO_MAX]; /* by who number; server.lock */
+	_Atomic bool left[WHO_MAX]; /* by who number: a request of it may stand in a list, with no connection */
 	uint32_t ticks;
 	struct conn *conns;
 	uint32_t conns_count;
@@ -233,6 +235,9 @@ void move_close_file(struct ipc_ns *ns, enum kind kind, uint32_t file);
 int quota_reached(struct ipc_ns *ns, uid_t uid, enum kind kind, uint64_t size);
 void quota_refused(struct ipc_ns *ns, enum kind kind, int limit, bool quota);
 uint64_t quota_used(struct ipc_ns *ns, uid_t uid, enum limit l, uint64_t *value); /* of *value, the quota */
+
+/* serve_call_shm.c */
+bool serve_has_mapped(struct ipc_ns *ns, pid_t pid, uint32_t file);
 
 /* serve_call.c: what is asked for */
 long call_perform(struct call *k);

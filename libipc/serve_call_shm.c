@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "attach.h"
@@ -123,18 +125,27 @@ static struct client *own_or_childs(struct call *k, uint32_t tag)
 	return NULL;
 }
 
-/* Is the segment mapped there? What the kernel says; nothing, if it does not tell us. */
-static bool has_mapped(pid_t pid, uint32_t file)
+/*
+ * Is the segment mapped there? What the kernel says; nothing, if it does not tell us. It is known by its file: anybody may
+ * map one of that name.
+ */
+bool serve_has_mapped(struct ipc_ns *ns, pid_t pid, uint32_t file)
 {
-	char path[40], name[24], line[512];
+	char path[480], name[24], line[512];
+	unsigned major_number, minor_number;
+	unsigned long long inode;
 	bool found = false;
+	struct stat st;
 	FILE *f;
 
-	snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
 	object_name(name, KIND_SHM, (int)file);
+	if (file_path(ns, path, sizeof path, name) || lstat(path, &st))
+		return false;
+	snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
 	f = fopen(path, "re");
 	while (f && !found && fgets(line, sizeof line, f))
-		found = strstr(line, name);
+		found = sscanf(line, "%*s %*s %*s %x:%x %llu", &major_number, &minor_number, &inode) == 3 && inode == st.st_ino &&
+			makedev(major_number, minor_number) == st.st_dev;
 	if (f)
 		fclose(f);
 	return found;
@@ -152,7 +163,7 @@ static bool may_say_attached(struct call *k, struct ipc_ns *to, int id)
 		return true;
 	p = row_perm(&r);
 	/* the child of a bare clone, whose parent's slot is not known; or after the registry was lost */
-	return !perm_check(&p, 0444) || has_mapped(v->pid, r.v[R_FILE]);
+	return !perm_check(&p, 0444) || serve_has_mapped(v, v->pid, r.v[R_FILE]);
 }
 
 /* What the kernel said of a process that now says it itself; its records, to be dropped. */

@@ -49,7 +49,7 @@ static void count_mapped(struct ipc_ns *ns, int who, struct client *c)
 		int id = name ? segment_of(ns, (uint32_t)strtoul(name + length, NULL, 16)) : -1;
 		uint32_t record;
 
-		if (id >= 0)
+		if (id >= 0 && serve_has_mapped(ns, c->view->pid, (uint32_t)strtoul(name + length, NULL, 16)))
 			attach_add(c->view, who, c->tag, id, c->view->pid, &record);
 	}
 	if (f)
