@@ -284,7 +284,8 @@ void threads_look(struct ipc_server *s)
 
 		if (!c)
 			continue;
-		if (thread_gone(c->view->pid, tid) && !has_connection(s, w) && client_begins(c)) {
+		/* A number whose request stands in a list is not another one's before that is settled, at its process's end. */
+		if (thread_gone(c->view->pid, tid) && !has_connection(s, w) && !atomic_load(&s->left[w]) && client_begins(c)) {
 			atomic_store(&s->thread[w], 0);
 			reply_forget(s, w);
 			who_give(c->view, w);

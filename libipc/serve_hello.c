@@ -265,6 +265,10 @@ int client_hello(struct call *k)
 		return e;
 	}
 	e = number_of(k, c, who);
+	if (e > 0 && !conn->resumed)
+		atomic_store(&k->server->left[e], false);
+	else if (e > 0 && !atomic_load(&k->server->thread[e])) /* from before this daemon: who knows */
+		atomic_store(&k->server->left[e], true);
 	if (e > 0)
 		note_thread(k, (uint32_t)e);
 	k->reply.value[0] = c->tag;

@@ -201,6 +201,7 @@ void park_forget(struct ipc_server *s, struct conn *c)
 	pthread_mutex_unlock(&c->lock);
 	if (!p)
 		return;
+	atomic_store(&s->left[p->frame.who], true);
 	parked_free(p);
 	conn_put(s, c);
 }
