@@ -8,16 +8,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/ipc.h>
 #include <sys/stat.h>
 #include <syslog.h>
 #include <time.h>
+#include <linux/sockios.h>
 #include <unistd.h>
 
 #include "route_wire.h"
 #include "serve.h"
 
 #define SILENCE 30       /* seconds until a connection has said who it is */
+#define LARGE_MOST (4ull * WIRE_LARGE) /* bytes of replies that one user has not taken */
 
 static void conn_free(struct conn *c)
 {
@@ -230,6 +233,35 @@ void conns_close_silent(struct ipc_server *s)
 
 /* ---- one request ---- */
 
+/* Bytes of replies that it has not taken yet. */
+static int unread(int fd)
+{
+	int n = 0;
+
+	return ioctl(fd, SIOCOUTQ, &n) ? 0 : n;
+}
+
+/*
+ * What lies in a socket's buffer is small, but not the memory and the open files that go with it: who has not taken one
+ * reply gets no descriptor with the next, and the memory that one user has not taken is bounded.
+ */
+static bool takes_its_replies(struct ipc_server *s, struct conn *c, const struct call *k)
+{
+	uint64_t large = k->out_size > WIRE_INLINE ? k->out_size : 0;
+
+	if (!k->fds && !large)
+		return true;
+	if (unread(c->fd))
+		return false;
+	c->large = (uint32_t)large;
+	pthread_mutex_lock(&s->lock);
+	for (struct conn *other = s->conns; large && other; other = other->next)
+		if (other != c && other->uid == c->uid && other->large && unread(other->fd))
+			large += other->large;
+	pthread_mutex_unlock(&s->lock);
+	return large <= LARGE_MOST;
+}
+
 void serve_reply(struct ipc_server *s, struct conn *c, struct call *k, long result)
 {
 	struct iovec io[2] = { { &k->reply, sizeof k->reply }, { k->out, k->out_size } };
@@ -242,6 +274,12 @@ void serve_reply(struct ipc_server *s, struct conn *c, struct call *k, long resu
 	k->reply.number = k->request.number;
 	k->reply.result = result;
 	k->reply.size = k->out_size;
+	if (!takes_its_replies(s, c, k)) {
+		shutdown(c->fd, SHUT_RDWR);
+		while (k->fds)
+			close(k->fd[--k->fds]);
+		return;
+	}
 	if (k->out_size > WIRE_INLINE) {
 		k->fd[k->fds] = wire_memory(k->out, k->out_size);
 		if (k->fd[k->fds] < 0)
@@ -264,7 +302,6 @@ void serve_reply(struct ipc_server *s, struct conn *c, struct call *k, long resu
 		shutdown(c->fd, SHUT_RDWR); /* it does not take its replies, or is gone */
 	while (k->fds)
 		close(k->fd[--k->fds]);
-	(void)s;
 }
 
 /* Who sends, and the descriptor that may come along; -1: more than a client of ours sends. */

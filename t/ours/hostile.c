@@ -25,6 +25,7 @@
 #include "libipc.h"
 #include "inspect.h"
 #include "obj_sem.h"
+#include "registry.h"
 #include "slot.h"
 #include "wait.h"
 #include "proc.h"
@@ -633,6 +634,88 @@ static int take_everything(void *arg)
 		forks++;
 	}
 	need(forks > 8 && forks < 1000);
+	return 0;
+}
+
+/* Replies that lie in the socket are small, but what goes with them is not. */
+static int never_take(void *arg)
+{
+	struct raw *r = calloc(1, sizeof *r);
+	struct pollfd p = { .events = POLLIN };
+	int set;
+
+	(void)arg;
+	need(raw_hello(r, path, 0, 0) > 0);
+	set = (int)raw_call(r, .op = WIRE_GET, .arg = { KIND_SEM, IPC_PRIVATE, 2, 0600 });
+	need(set >= 0);
+	raw_send(r, (struct raw_request){ .op = WIRE_OPEN, .arg = { KIND_SEM, set } });
+	p.fd = r->fd;
+	need(poll(&p, 1, RAW_WAIT) == 1);
+	raw_send(r, (struct raw_request){ .op = WIRE_OPEN, .arg = { KIND_SEM, set } });
+	p.events = POLLRDHUP;
+	need(poll(&p, 1, RAW_WAIT) == 1);
+	need(raw_reply(r) == 0 && r->got == 1);
+	need(raw_reply(r) == RAW_GONE);
+	raw_end(r);
+	return 0;
+}
+
+/* A file of the user's own, named as a segment's that he may not read; he says that he has that one attached. */
+static int mapped_by_name(void *arg)
+{
+	struct raw *r = calloc(1, sizeof *r);
+	char name[100], *p;
+	struct stat st;
+	int fd, secret = secret_segment;
+	void *reg;
+	uint32_t file;
+
+	(void)arg;
+	need(raw_hello(r, path, 0, 0) > 0 && r->got == 4);
+	need(!fstat(r->fds[0], &st));
+	reg = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, r->fds[0], 0);
+	need(reg != MAP_FAILED);
+	file = VALUE(((uint64_t *)reg)[row_cell(KIND_SHM, ID_INDEX(secret), R_FILE)]);
+	snprintf(name, sizeof name, "/tmp/%d-shm-%08x", (int)getpid(), file);
+	fd = open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+	need(fd >= 0 && !ftruncate(fd, 4096));
+	p = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+	unlink(name);
+	need(p != MAP_FAILED);
+	need(raw_call(r, .op = WIRE_ATTACHED, .arg = { 0, 0, 0 }, .payload = &secret, .size = 4) == -EACCES);
+	return 0;
+}
+
+static long hello_as_thread(struct raw *r, uint32_t tag, pid_t tid)
+{
+	r->fd = raw_dial(path);
+	r->who = (uint32_t)raw_call(r, .op = WIRE_HELLO, .arg = { tag, 0, 0, tid, getpid() });
+	return (int)r->who;
+}
+
+/*
+ * The number of a thread that has ended is another one's soon; but not while its request stands in a list, in which
+ * its next owner would then stand twice.
+ */
+static int sleeps_on(void *arg)
+{
+	struct raw *r = calloc(1, sizeof *r), *x = calloc(1, sizeof *x), *y = calloc(1, sizeof *y);
+	struct sembuf down = { 0, -1, 0 };
+	struct slots *s;
+	int set;
+
+	(void)arg;
+	need(raw_hello(r, path, 0, 0) > 0 && r->got == 4);
+	s = mmap(NULL, sizeof *s, PROT_READ, MAP_SHARED, r->fds[1], 0);
+	need((void *)s != MAP_FAILED);
+	set = (int)raw_call(r, .op = WIRE_GET, .arg = { KIND_SEM, IPC_PRIVATE, 1, 0600 });
+	need(hello_as_thread(x, r->tag, 0x7ffffff0) > 0 && hello_as_thread(y, r->tag, 0x7ffffff1) > 0);
+	raw_send(x, (struct raw_request){ .op = WIRE_SEMOP, .arg = { set, 1 }, .payload = &down, .size = sizeof down });
+	need(wait_until(raw_call(r, .op = WIRE_SEMCTL, .arg = { set, 0, GETNCNT }) == 1));
+	raw_end(x);
+	raw_end(y);
+	need(wait_until((uint32_t)atomic_load(&s->who[y->who]) != r->tag));
+	need((uint32_t)atomic_load(&s->who[x->who]) == r->tag);
 	return 0;
 }
 
@@ -1690,6 +1773,9 @@ int main(void)
 	attack_as(BAD, keep_locks, "locks of dead processes that somebody keeps");
 	attack_as(BAD, old_connection, "the old connection of a slot that is adopted acts no more");
 	attack_as(BAD, take_everything, "who takes numbers and slots without end gets no more than his share");
+	attack_as(BAD, never_take, "who has not taken one reply gets no descriptor with the next");
+	attack_as(BAD, mapped_by_name, "a segment is not attached by who has a file of its name mapped");
+	attack_as(BAD, sleeps_on, "the number of a thread whose request stands in a list is not given to another");
 	attack_as(BAD, rings, "floods of RING and CANCEL");
 	attack_as(BAD, pipelined, "pipelined requests are answered in order, but not while one sleeps");
 	attack_as(BAD, twice_in_a_list, "a request that was left asleep cannot be taken up as another one");
