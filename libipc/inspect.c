@@ -241,7 +241,8 @@ static int all_undo(struct ipc_ns *ns, struct obj *o, int fd, cell_t *value, cel
 	int n = 0;
 
 	read_state(ns, o, fd, 8ull * S_FIRST, value, 16ull * nsems);
-	for (uint32_t row = 0; row < rows && row < WHO_MAX; row++) {
+	/* removed, or set aside meanwhile by a daemon's watchdog: no more of it */
+	for (uint32_t row = 0; row < rows && row < WHO_MAX && !(area_value(&o->area, S_FLAGS) & S_REMOVED); row++) {
 		read_state(ns, o, fd, at + row * width, u, 8);
 		if (!cell_value(&u[0]))
 			continue;

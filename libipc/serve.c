@@ -127,7 +127,7 @@ static void tick(struct ipc_server *s)
 	uint64_t n;
 	int who = ns_enter(s->ns);
 
-	if (read(s->tick_fd, &n, sizeof n) < 0)
+	if (read(s->tick_fd, &n, sizeof n) < 0 || atomic_exchange(&s->ticking, true))
 		return;
 	if (who > 0) {
 		slots_sweep(s->ns, who);
@@ -145,6 +145,7 @@ static void tick(struct ipc_server *s)
 		threads_look(s);
 	park_tick(s, true);
 	conns_close_silent(s);
+	atomic_store(&s->ticking, false);
 }
 
 /* ---- workers ---- */

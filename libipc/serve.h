@@ -126,6 +126,7 @@ struct ipc_server {
 	struct kept kept[WHO_MAX]; /* by who number; server.lock */
 	_Atomic bool left[WHO_MAX]; /* by who number: a request of it may stand in a list, with no connection */
 	uint32_t ticks;
+	_Atomic bool ticking; /* a worker is at what is done every second: the others do not join it */
 	struct conn *conns;
 	uint32_t conns_count;
 	struct timespec alarm; /* what alarm_fd is set to; 0: nothing */
