@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "obj_msg.h"
+#include "obj_sem.h"
 #include "registry.h"
 #include "serve.h"
 
@@ -275,6 +277,24 @@ static bool has_connection(struct ipc_server *s, uint32_t who)
 	return c;
 }
 
+/* The request that the thread has left in some list: its number's next owner does not stand there a second time. */
+static void withdraw_left(struct ipc_ns *view, uint32_t who)
+{
+	struct slot_notes *n = view->slot_file;
+	struct obj *o;
+
+	for (uint32_t i = 0; i < atomic_load(&n->count) && i < NOTES_MAX; i++) {
+		enum kind kind = (enum kind)(n->note[i] >> 32);
+
+		if ((kind != KIND_SEM && kind != KIND_MSG) || object_open(view, kind, (int)(uint32_t)n->note[i], (int)who, &o))
+			continue;
+		if (kind == KIND_SEM)
+			sem_set_withdraw(view, (int)who, o);
+		else
+			msg_queue_withdraw(view, (int)who, o);
+	}
+}
+
 void threads_look(struct ipc_server *s)
 {
 	for (uint32_t w = 1, high = whos_high(s->ns); w < high; w++) {
@@ -284,8 +304,9 @@ void threads_look(struct ipc_server *s)
 
 		if (!c)
 			continue;
-		/* A number whose request stands in a list is not another one's before that is settled, at its process's end. */
-		if (thread_gone(c->view->pid, tid) && !has_connection(s, w) && !atomic_load(&s->left[w]) && client_begins(c)) {
+		if (thread_gone(c->view->pid, tid) && !has_connection(s, w) && client_begins(c)) {
+			if (atomic_exchange(&s->left[w], false))
+				withdraw_left(c->view, w);
 			atomic_store(&s->thread[w], 0);
 			reply_forget(s, w);
 			who_give(c->view, w);
