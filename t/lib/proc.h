@@ -17,7 +17,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifndef T_WAIT
 #define T_WAIT 30
+#endif
 
 __attribute__((unused)) static double proc_now(void)
 {
