@@ -271,8 +271,8 @@ static int sem_remove(struct ipc_ns *ns, int who, int id)
 static int sem_values(struct ipc_ns *ns, int who, int id, int num, int cmd, union semun_arg arg)
 {
 	bool set = cmd == SETVAL || cmd == SETALL, all = cmd == GETALL || cmd == SETALL;
+	struct obj *o, own;
 	uint32_t nsems;
-	struct obj *o;
 	int e, granted;
 
 	if (cmd == SETVAL && (arg.val < 0 || arg.val > SEMVMX))
@@ -297,13 +297,17 @@ static int sem_values(struct ipc_ns *ns, int who, int id, int num, int cmd, unio
 		return wire_semctl(ns, id, num, cmd, arg, nsems);
 	if (e)
 		return e;
+	if (!all && !set) {
+		e = sem_set_query(ns, who, o, (uint32_t)num, cmd);
+		return e < 0 || object_same(o, id) ? e : -EIDRM;
+	}
+	if (!object_hold(o, id, &own))
+		return -EIDRM;
 	if (cmd == SETVAL)
-		return sem_set_setval(ns, who, o, (uint32_t)num, arg.val);
+		return sem_set_setval(ns, who, &own, (uint32_t)num, arg.val);
 	if (cmd == SETALL)
-		return sem_set_setall(ns, who, o, arg.array);
-	if (cmd == GETALL)
-		return sem_set_getall(ns, who, o, arg.array);
-	return sem_set_query(ns, who, o, (uint32_t)num, cmd);
+		return sem_set_setall(ns, who, &own, arg.array);
+	return sem_set_getall(ns, who, &own, arg.array);
 }
 
 static int control_once(struct ipc_ns *ns, int id, int num, int cmd, union semun_arg arg)

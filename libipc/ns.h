@@ -294,6 +294,21 @@ static inline int object_open(struct ipc_ns *ns, enum kind kind, int id, int who
 	return object_open_slow(ns, kind, id, who, out);
 }
 
+/*
+ * What a call needs of the object, in a place of its own: a handler, or another thread, may give o to another object. False:
+ * it has done so already. What is not set here is object_open's and the shortest ways'.
+ */
+static inline bool object_hold(const struct obj *o, int id, struct obj *own)
+{
+	own->area = o->area;
+	own->file = o->file;
+	own->tag = o->tag;
+	atomic_init(&own->undo, -1);
+	atomic_init(&own->opened, (uint32_t)id + 1);
+	atomic_init(&own->reported, 0);
+	return object_same(o, id);
+}
+
 static inline uint64_t page_round(uint64_t n)
 {
 	return (n + PAGE - 1) & ~(uint64_t)(PAGE - 1);

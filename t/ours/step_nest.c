@@ -12,12 +12,13 @@
 #include "step.h"
 
 #define TEXT 100
+#define MANY 64 /* semaphores of a larger set */
 
 struct message { long mtype; unsigned char text[TEXT]; };
 
 static int queue, set;
 static sigjmp_buf back;
-static struct { volatile uint32_t who, tag; volatile int made; } *nest; /* the victim's */
+static struct { volatile uint32_t who, tag; volatile int made, nsems; } *nest; /* the victim's */
 
 static int put(long type)
 {
@@ -76,13 +77,13 @@ static void make_anew(int sig)
 	(void)sig;
 	ipc_semctl(step_ns, set, 0, IPC_RMID);
 	for (;;) {
-		n = ipc_semget(step_ns, IPC_PRIVATE, 3, 0600);
+		n = ipc_semget(step_ns, IPC_PRIVATE, nest->nsems, 0600);
 		if (n < 0 || ID_INDEX(n) == ID_INDEX(set))
 			break;
 		ipc_semctl(step_ns, n, 0, IPC_RMID);
 	}
-	ipc_semctl(step_ns, n, 1, SETVAL, 5);
-	ipc_semctl(step_ns, n, 2, SETVAL, 5);
+	ipc_semctl(step_ns, n, 1, SETVAL, 6);
+	ipc_semctl(step_ns, n, 2, SETVAL, 6);
 	nest->made = n;
 }
 
@@ -91,6 +92,32 @@ static void take_both(void)
 	struct sembuf ops[2] = { { 1, -1, IPC_NOWAIT }, { 2, -1, IPC_NOWAIT } };
 
 	step_sh->result = ipc_semop(step_ns, set, ops, 2);
+}
+
+static void set_one(void)
+{
+	step_sh->result = ipc_semctl(step_ns, set, 1, SETVAL, 9);
+}
+
+static void set_all(void)
+{
+	unsigned short v[MANY] = { 9, 9, 9 };
+
+	step_sh->result = ipc_semctl(step_ns, set, 0, SETALL, v);
+}
+
+static void get_all(void)
+{
+	unsigned short v[MANY] = { 7, 7, 7, 7, 7 };
+
+	step_sh->result = ipc_semctl(step_ns, set, 0, GETALL, v);
+	step_sh->torn = v[3] != 7;
+}
+
+static void get_one(void)
+{
+	step_sh->result = ipc_semctl(step_ns, set, 1, GETVAL);
+	step_sh->torn = step_sh->result == 6;
 }
 
 static void send_first(void)
@@ -241,8 +268,8 @@ static void jumps(void)
 	   bad);
 }
 
-/* The handler removes the set, and makes another that looks the same in its place: it stays as it was made. */
-static void removals(void)
+/* The handler removes the set, and makes another in its place: it stays as it was made, and nothing is read from it. */
+static void removals(void (*call)(void), const char *name, int nsems)
 {
 	int bad = 0, rounds = 0;
 	long every = step_every(20);
@@ -255,7 +282,8 @@ static void removals(void)
 		ipc_semctl(step_ns, set, 1, SETVAL, 5);
 		ipc_semctl(step_ns, set, 2, SETVAL, 5);
 		nest->made = -1;
-		begin(take_both, make_anew, jump);
+		nest->nsems = nsems;
+		begin(call, make_anew, jump);
 		for (i = 0; i < k && one(0); i++)
 			;
 		finish(i < k ? 0 : SIGUSR1);
@@ -264,12 +292,13 @@ static void removals(void)
 		rounds++;
 		a = ipc_semctl(step_ns, nest->made, 1, GETVAL);
 		b = ipc_semctl(step_ns, nest->made, 2, GETVAL);
-		if (!step_sh->done || a != 5 || b != 5)
+		if (!step_sh->done || step_sh->torn || a != 6 || b != 6)
 			if (bad++ < 3)
-				diag("step %ld: result %ld, values %d and %d", k, step_sh->result, a, b);
+				diag("step %ld: result %ld, values %d and %d, torn %d", k, step_sh->result, a, b, (int)step_sh->torn);
 		ipc_semctl(step_ns, nest->made, 0, IPC_RMID);
 	}
-	ok(rounds > 10 && !bad, "a handler that makes a new set in the place of the old one (%d rounds, %d bad)", rounds, bad);
+	ok(rounds > 10 && !bad, "a handler that makes a new set in the place of the old one, in %s (%d rounds, %d bad)", name,
+	   rounds, bad);
 }
 
 int main(void)
@@ -280,7 +309,11 @@ int main(void)
 	queue = ipc_msgget(step_ns, IPC_PRIVATE, 0600);
 	jumps();
 	marks();
-	removals();
+	removals(take_both, "semop", 3);
+	removals(set_one, "SETVAL", 3);
+	removals(set_all, "SETALL", MANY);
+	removals(get_all, "GETALL", MANY);
+	removals(get_one, "GETVAL", 3);
 	ipc_close(step_ns);
 	directory_remove(step_dir);
 	return done_testing();
