@@ -39,7 +39,7 @@ struct obj {
 	uint32_t file;                /* number in the file's name */
 	_Atomic uint32_t reported;    /* id + 1 of the one of which the log has said that it is damaged */
 	/*
-	 * In a daemon, what calls get in place of this one: another worker may give the place to another object meanwhile, and
+	 * In a daemon, what clients' calls get in place of this one: another worker may give the place to another object meanwhile, and
 	 * this is the same until its area is unmapped.
 	 */
 	struct obj *held;
@@ -124,6 +124,7 @@ struct ipc_ns {
 	int *noted[KINDS]; /* id + 1, by index: what its slot has noted */
 	/* Instead of sleeping: keep the frame, and answer the client when its request was performed. */
 	int (*park)(struct frame *f, const struct timespec *deadline);
+	struct obj *(*hold)(void); /* memory for obj.held, or NULL */
 	/* Unmap it when nobody can be using it; NULL: at once, or never. */
 	void (*retire)(struct ipc_ns *ns, struct obj *o);
 	/* An object's memory is only for its owner: IPC_SET of another one copies it (row: as it was). */
@@ -227,6 +228,8 @@ void object_made(struct ipc_ns *ns);
  * the call is made again. What object_open gave last to this thread is object_used, where objects can move.
  */
 extern __thread uint32_t object_used __attribute__((tls_model("initial-exec")));
+/* This thread works for a daemon's clients: it gets obj.held. */
+extern __thread bool object_held __attribute__((tls_model("initial-exec")));
 bool object_moved(struct ipc_ns *ns, enum kind kind, int id, uint32_t used);
 void object_removing(struct ipc_ns *ns, enum kind kind, uint32_t file);
 void object_leaving(struct ipc_ns *ns, enum kind kind, uint32_t file);
@@ -288,7 +291,7 @@ static inline int object_open(struct ipc_ns *ns, enum kind kind, int id, int who
 	*out = o;
 	if (ns->wire)
 		object_used = o->file;
-	if (atomic_load_explicit(&o->opened, memory_order_acquire) == (uint32_t)id + 1 && o->tag == ns->tag && !ns->server &&
+	if (atomic_load_explicit(&o->opened, memory_order_acquire) == (uint32_t)id + 1 && o->tag == ns->tag && !(ns->server && object_held) &&
 	    atomic_load_explicit(&o->touched[who / 4 % 16], memory_order_relaxed) == who / 4 + 1)
 		return 0;
 	return object_open_slow(ns, kind, id, who, out);

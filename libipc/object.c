@@ -147,9 +147,9 @@ static void unmap_old(struct ipc_ns *ns, struct obj *o)
 
 static int open_object(struct ipc_ns *ns, enum kind kind, const struct row *r, struct obj *o)
 {
-	struct obj *held = ns->server ? aligned_alloc(_Alignof(struct obj), sizeof *held) : NULL;
+	struct obj *held = ns->hold ? ns->hold() : NULL;
 	struct area a = { 0 };
-	int e = ns->server && !held ? -ENOMEM : map_area(ns, kind, r, o, &a);
+	int e = ns->hold && !held ? -ENOMEM : map_area(ns, kind, r, o, &a);
 
 	if (e) {
 		free(held);
@@ -209,7 +209,7 @@ int object_open_slow(struct ipc_ns *ns, enum kind kind, int id, int who, struct 
 		e = -EXDEV;
 	if (!e && (atomic_load(&o->opened) != (uint32_t)id + 1 || (ns->server && !o->held)))
 		e = open_object(ns, kind, &r, o);
-	if (!e && ns->server)
+	if (!e && ns->server && object_held)
 		o = o->held;
 	if (!e)
 		e = note_object(ns, kind, id, o);
@@ -250,6 +250,7 @@ void objects_forget(struct ipc_ns *ns, bool (*unused)(struct ipc_ns *ns, const s
 }
 
 __thread uint32_t object_used;
+__thread bool object_held;
 
 bool object_moved(struct ipc_ns *ns, enum kind kind, int id, uint32_t used)
 {

@@ -53,6 +53,11 @@ int serve_watch(struct ipc_server *s, int fd, uint32_t events, struct source *so
 
 /* ---- every second ---- */
 
+struct obj *serve_hold(void)
+{
+	return aligned_alloc(_Alignof(struct obj), sizeof(struct obj));
+}
+
 void serve_retire(struct ipc_ns *ns, struct obj *o)
 {
 	struct ipc_server *s = ns->server;
@@ -157,6 +162,7 @@ static void event(struct ipc_server *s, struct source *source, uint32_t events, 
 	if (source->kind == SOURCE_TICK)
 		serve_unmap_retired(s);
 	pthread_rwlock_rdlock(&s->areas);
+	object_held = true;
 	switch (source->kind) {
 	case SOURCE_LISTEN:
 		conns_accept(s, s->listen_fd);
@@ -182,6 +188,7 @@ static void event(struct ipc_server *s, struct source *source, uint32_t events, 
 	}
 	park_flush(s);
 	guard_leave(s);
+	object_held = false;
 	pthread_rwlock_unlock(&s->areas);
 }
 

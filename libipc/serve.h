@@ -171,7 +171,8 @@ void serve_log(struct ipc_server *s, int priority, const char *fmt, ...) __attri
 /* Wait for an event and see to it; room: WIRE_INLINE bytes. False: there was none for so many milliseconds. */
 bool serve_turn(struct ipc_server *s, char *room, int timeout);
 int serve_watch(struct ipc_server *s, int fd, uint32_t events, struct source *source, bool again);
-/* An area that is not used any more is unmapped at the next second. */
+/* What calls know of an object, and its area, which are not used any more, go at the next second. */
+struct obj *serve_hold(void);
 void serve_retire(struct ipc_ns *ns, struct obj *o);
 void serve_unmap_retired(struct ipc_server *s);
 

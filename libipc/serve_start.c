@@ -173,6 +173,7 @@ static int open_server(struct ipc_server *s)
 	if (e < 0)
 		return ns_fail(e, "cannot take part in %s: %s", s->ns->dir, strerror(-e));
 	s->ns->server = s;
+	s->ns->hold = serve_hold;
 	s->ns->retire = serve_retire;
 	s->ns->ring = park_ring;
 	s->ns->busy = client_busy;
