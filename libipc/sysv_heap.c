@@ -137,11 +137,12 @@ void *__wrap_calloc(size_t n, size_t size)
 
 void __wrap_free(void *p)
 {
-	struct block *b = (struct block *)p - 1;
+	struct block *b;
 	int log;
 
 	if (!p)
 		return;
+	b = (struct block *)p - 1;
 	if (b->mine != MINE) {
 		__real_free(p);
 		return;
@@ -159,18 +160,22 @@ void __wrap_free(void *p)
 
 void *__wrap_realloc(void *p, size_t n)
 {
-	struct block *b = (struct block *)p - 1;
-	size_t had = p ? b->size - sizeof(struct block) : 0;
+	struct block *b;
+	size_t had;
 	void *q;
 
-	if (p && b->mine != MINE)
+	if (!p)
+		return __wrap_malloc(n);
+	b = (struct block *)p - 1;
+	if (b->mine != MINE)
 		return __real_realloc(p, n);
-	if (p && n <= had && n > had / 4)
+	had = b->size - sizeof(struct block);
+	if (n <= had && n > had / 4)
 		return p;
 	q = __wrap_malloc(n);
-	if (p && q)
-		memcpy(q, p, n < had ? n : had);
-	if (q)
-		__wrap_free(p);
+	if (!q)
+		return NULL;
+	memcpy(q, p, n < had ? n : had);
+	__wrap_free(p);
 	return q;
 }
