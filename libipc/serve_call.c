@@ -279,29 +279,41 @@ static long perform_msgrcv(struct call *k)
 	return r;
 }
 
-static long perform_msgctl(struct call *k)
+long perform_control(struct call *k, control_fn *call, bool plain, size_t set_size, size_t size)
 {
+	union { struct shmid_ds shm; struct msqid_ds msg; } ds;
 	int id = (int)ARG(0), cmd = (int)ARG(1);
-	struct msqid_ds ds;
-	size_t size = cmd == MSG_INFO ? sizeof(struct msginfo) : sizeof ds;
 	void *p;
 	long r;
 
-	if (cmd == IPC_RMID)
-		return result(ipc_msgctl(view_of(k), id, cmd, NULL));
+	if (plain)
+		return result(call(view_of(k), id, cmd, NULL));
 	if (cmd == IPC_SET) {
-		if (k->size != sizeof ds)
+		if (k->size != set_size)
 			return -EPROTO;
-		memcpy(&ds, k->payload, sizeof ds);
-		return result(ipc_msgctl(view_of(k), id, cmd, &ds));
+		memcpy(&ds, k->payload, set_size);
+		return result(call(view_of(k), id, cmd, &ds));
 	}
 	p = room(k, size);
 	if (!p)
 		return -ENOMEM;
-	r = result(ipc_msgctl(view_of(k), id, cmd, p));
+	r = result(call(view_of(k), id, cmd, p));
 	if (r >= 0)
 		payload(k, p, size);
 	return r;
+}
+
+static int control(ipc_ns *ns, int id, int cmd, void *buf)
+{
+	return ipc_msgctl(ns, id, cmd, buf);
+}
+
+static long perform_msgctl(struct call *k)
+{
+	int cmd = (int)ARG(1);
+
+	return perform_control(k, control, cmd == IPC_RMID, sizeof(struct msqid_ds),
+			       cmd == MSG_INFO ? sizeof(struct msginfo) : sizeof(struct msqid_ds));
 }
 
 /* ---- the rest ---- */

@@ -37,6 +37,10 @@ static inline void payload(struct call *k, char *from, size_t size)
 	k->out_size = (uint32_t)size;
 }
 
+/* serve_call.c: shmctl's and msgctl's; plain: without a structure; the sizes of IPC_SET's and of what the others give. */
+typedef int control_fn(ipc_ns *ns, int id, int cmd, void *buf);
+long perform_control(struct call *k, control_fn *call, bool plain, size_t set_size, size_t size);
+
 /* serve_call_shm.c: shared memory's requests */
 long perform_shmctl(struct call *k);
 long perform_attach(struct call *k);

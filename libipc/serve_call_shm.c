@@ -18,29 +18,17 @@
 #include "registry.h"
 #include "serve_call.h"
 
+static int control(ipc_ns *ns, int id, int cmd, void *buf)
+{
+	return ipc_shmctl(ns, id, cmd, buf);
+}
+
 long perform_shmctl(struct call *k)
 {
-	int id = (int)ARG(0), cmd = (int)ARG(1);
-	struct shmid_ds ds;
-	size_t size = cmd == SHM_INFO ? sizeof(struct shm_info) : sizeof ds;
-	void *p;
-	long r;
+	int cmd = (int)ARG(1);
 
-	if (cmd == IPC_RMID || cmd == SHM_LOCK || cmd == SHM_UNLOCK)
-		return result(ipc_shmctl(view_of(k), id, cmd, NULL));
-	if (cmd == IPC_SET) {
-		if (k->size != sizeof ds)
-			return -EPROTO;
-		memcpy(&ds, k->payload, sizeof ds);
-		return result(ipc_shmctl(view_of(k), id, cmd, &ds));
-	}
-	p = room(k, size);
-	if (!p)
-		return -ENOMEM;
-	r = result(ipc_shmctl(view_of(k), id, cmd, p));
-	if (r >= 0)
-		payload(k, p, size);
-	return r;
+	return perform_control(k, control, cmd == IPC_RMID || cmd == SHM_LOCK || cmd == SHM_UNLOCK, sizeof(struct shmid_ds),
+			       cmd == SHM_INFO ? sizeof(struct shm_info) : sizeof(struct shmid_ds));
 }
 
 long perform_attach(struct call *k)
