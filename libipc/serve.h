@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "libipc.h"
 #include "registry.h"
@@ -239,7 +240,8 @@ void quota_refused(struct ipc_ns *ns, enum kind kind, int limit, bool quota);
 uint64_t quota_used(struct ipc_ns *ns, uid_t uid, enum limit l, uint64_t *value); /* of *value, the quota */
 
 /* serve_call_shm.c */
-bool serve_has_mapped(struct ipc_ns *ns, pid_t pid, uint32_t file);
+bool serve_segment_stat(struct ipc_ns *ns, uint32_t file, struct stat *st);
+bool serve_is_mapping(const char *line, const struct stat *st);
 
 /* serve_call.c: what is asked for */
 long call_perform(struct call *k);

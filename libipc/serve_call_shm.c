@@ -113,27 +113,38 @@ static struct client *own_or_childs(struct call *k, uint32_t tag)
 	return NULL;
 }
 
-/*
- * Is the segment mapped there? What the kernel says; nothing, if it does not tell us. It is known by its file: anybody may
- * map one of that name.
- */
-bool serve_has_mapped(struct ipc_ns *ns, pid_t pid, uint32_t file)
+bool serve_segment_stat(struct ipc_ns *ns, uint32_t file, struct stat *st)
 {
-	char path[480], name[24], line[512];
+	char path[480], name[24];
+
+	object_name(name, KIND_SHM, (int)file);
+	return !file_path(ns, path, sizeof path, name) && !lstat(path, st);
+}
+
+/* A line of /proc/PID/maps is known by its file, not by a name: anybody may map one of that name. */
+bool serve_is_mapping(const char *line, const struct stat *st)
+{
 	unsigned major_number, minor_number;
 	unsigned long long inode;
+
+	return sscanf(line, "%*s %*s %*s %x:%x %llu", &major_number, &minor_number, &inode) == 3 && inode == st->st_ino &&
+	       makedev(major_number, minor_number) == st->st_dev;
+}
+
+/* Is the segment mapped there? What the kernel says; nothing, if it does not tell us. */
+static bool has_mapped(struct ipc_ns *ns, pid_t pid, uint32_t file)
+{
+	char path[40], line[512];
 	bool found = false;
 	struct stat st;
 	FILE *f;
 
-	object_name(name, KIND_SHM, (int)file);
-	if (file_path(ns, path, sizeof path, name) || lstat(path, &st))
+	if (!serve_segment_stat(ns, file, &st))
 		return false;
 	snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
 	f = fopen(path, "re");
 	while (f && !found && fgets(line, sizeof line, f))
-		found = sscanf(line, "%*s %*s %*s %x:%x %llu", &major_number, &minor_number, &inode) == 3 && inode == st.st_ino &&
-			makedev(major_number, minor_number) == st.st_dev;
+		found = serve_is_mapping(line, &st);
 	if (f)
 		fclose(f);
 	return found;
@@ -151,7 +162,7 @@ static bool may_say_attached(struct call *k, struct ipc_ns *to, int id)
 		return true;
 	p = row_perm(&r);
 	/* the child of a bare clone, whose parent's slot is not known; or after the registry was lost */
-	return !perm_check(&p, 0444) || serve_has_mapped(v, v->pid, r.v[R_FILE]);
+	return !perm_check(&p, 0444) || has_mapped(v, v->pid, r.v[R_FILE]);
 }
 
 /* What the kernel said of a process that now says it itself; its records, to be dropped. */

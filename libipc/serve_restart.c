@@ -46,10 +46,11 @@ static void count_mapped(struct ipc_ns *ns, int who, struct client *c)
 	f = fopen(path, "re");
 	while (f && fgets(line, sizeof line, f)) {
 		char *name = strstr(line, prefix);
-		int id = name ? segment_of(ns, (uint32_t)strtoul(name + length, NULL, 16)) : -1;
-		uint32_t record;
+		uint32_t file = name ? (uint32_t)strtoul(name + length, NULL, 16) : 0, record;
+		int id = name ? segment_of(ns, file) : -1;
+		struct stat st;
 
-		if (id >= 0 && serve_has_mapped(ns, c->view->pid, (uint32_t)strtoul(name + length, NULL, 16)))
+		if (id >= 0 && serve_segment_stat(ns, file, &st) && serve_is_mapping(line, &st))
 			attach_add(c->view, who, c->tag, id, c->view->pid, &record);
 	}
 	if (f)
