@@ -175,7 +175,7 @@ static int settle_in(struct call *k, struct client *c, uint64_t word)
 	if (!e) {
 		c->view->pid = k->from.pid;
 		atomic_store(&r->start, process_start(k->from.pid, &gone));
-		if (!atomic_compare_exchange_strong(&r->word, &word, WORD(SLOT_LIVE, WORD_GEN(word), k->from.pid)))
+		if (!become(r, word, SLOT_LIVE, k->from.pid))
 			e = -ESTALE;
 	}
 	client_ends(k->server, c);
@@ -358,7 +358,7 @@ void client_named(struct call *k)
 		return;
 	if (WORD_STATE(word) == SLOT_NEWBORN && WORD_PID(word) == mine && TAG(SLOT_OF(tag), WORD_GEN(word)) == tag &&
 	    (parent_of(child) == mine || (child > 0 && is_gone(child))) &&
-	    atomic_compare_exchange_strong(&r->word, &word, WORD(SLOT_NEWBORN, WORD_GEN(word), child))) {
+	    become(r, word, SLOT_NEWBORN, child)) {
 		c->view->pid = child;
 		client_watch(s, c, child);
 	}
