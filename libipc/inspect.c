@@ -85,21 +85,11 @@ int inspect_attached(struct ipc_ns *ns, int id, struct inspect_attached *out, in
 
 /* ---- sets and queues ---- */
 
-/* The daemon looks for its clients: it says where it is. */
-static int open_it(struct ipc_ns *ns, enum kind kind, int who, int id, struct obj **o)
-{
-	int e = object_open(ns, kind, id, who, o);
-
-	if (!e && ns->enter)
-		ns->enter(ns, &(*o)->area);
-	return e;
-}
-
 /* An object's file, to read from it. */
 static int open_file(struct ipc_ns *ns, enum kind kind, int who, int id, struct obj **o)
 {
 	char name[24];
-	int e = open_it(ns, kind, who, id, o);
+	int e = object_open(ns, kind, id, who, o);
 
 	if (e)
 		return e;
@@ -288,7 +278,7 @@ int inspect_state(struct ipc_ns *ns, int who, enum kind kind, int id, struct ins
 		e = wire_inspect(ns, INSPECT_STATE, kind, id, 0, out, sizeof *out, 1);
 		return e < 0 ? e : 0;
 	}
-	e = open_it(ns, kind, who, id, &o);
+	e = object_open(ns, kind, id, who, &o);
 	if (!e)
 		e = kind == KIND_SEM ? sem_set_times(ns, who, o, &out->sem) : msg_queue_stat(ns, who, o, &out->msg);
 	if (!e)
@@ -303,7 +293,7 @@ int inspect_values(struct ipc_ns *ns, int who, int id, uint16_t *out, int room)
 
 	if (ns->wire)
 		return wire_inspect(ns, INSPECT_VALUES, KIND_SEM, id, 0, out, sizeof *out, room);
-	e = open_it(ns, KIND_SEM, who, id, &o);
+	e = object_open(ns, KIND_SEM, id, who, &o);
 	if (e)
 		return e;
 	if (o->area.count > (uint32_t)room)
@@ -320,7 +310,7 @@ int inspect_counts(struct ipc_ns *ns, int who, int id, uint32_t from, struct ins
 	if (ns->wire)
 		return wire_inspect(ns, INSPECT_COUNTS, KIND_SEM, id, from, out, sizeof *out,
 				    room < INSPECT_COUNTS_ROOM ? room : INSPECT_COUNTS_ROOM);
-	e = open_it(ns, KIND_SEM, who, id, &o);
+	e = object_open(ns, KIND_SEM, id, who, &o);
 	for (uint32_t i = from; !e && n < room && i < o->area.count; i++, n++) {
 		out[n].pid = sem_set_query(ns, who, o, i, GETPID);
 		out[n].ncnt = sem_set_query(ns, who, o, i, GETNCNT);

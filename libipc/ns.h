@@ -39,8 +39,8 @@ struct obj {
 	uint32_t file;                /* number in the file's name */
 	_Atomic uint32_t reported;    /* id + 1 of the one of which the log has said that it is damaged */
 	/*
-	 * In a daemon, what clients' calls get in place of this one: another worker may give the place to another object meanwhile, and
-	 * this is the same until its area is unmapped.
+	 * In a daemon, what clients' calls get in place of this one: another worker may give the place to another object
+	 * meanwhile, and this is the same until its area is unmapped.
 	 */
 	struct obj *held;
 } __attribute__((aligned(64)));

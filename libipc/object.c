@@ -164,10 +164,7 @@ static int open_object(struct ipc_ns *ns, enum kind kind, const struct row *r, s
 	o->held = held;
 	if (held) {
 		memset(held, 0, sizeof *held);
-		held->area = a;
-		held->file = o->file;
-		atomic_store(&held->undo, -1);
-		atomic_store(&held->opened, (uint32_t)row_id(r) + 1);
+		object_hold(o, row_id(r), held);
 	}
 	return 0;
 }
