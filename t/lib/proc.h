@@ -94,6 +94,23 @@ __attribute__((unused)) static char proc_state(pid_t pid, pid_t tid)
 	return p ? p[2] : 0;
 }
 
+/* Memory of its own that is resident, in KiB; 0 if that cannot be told. */
+__attribute__((unused)) static long proc_memory(pid_t pid)
+{
+	char path[40], line[256];
+	long kb = 0;
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+	f = fopen(path, "r");
+	while (f && fgets(line, sizeof line, f))
+		if (sscanf(line, "RssAnon: %ld", &kb) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kb;
+}
+
 /* wait_until(condition): polls each millisecond; true if it came true in time */
 #define wait_until(cond)                                                                            \
 	({                                                                                          \

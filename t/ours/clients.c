@@ -61,22 +61,6 @@ static int slots(void)
 	return n;
 }
 
-static long memory(void)
-{
-	char path[40], line[200];
-	long kb = 0;
-	FILE *f;
-
-	snprintf(path, sizeof path, "/proc/%d/status", (int)ipcd_pid);
-	f = fopen(path, "r");
-	while (f && fgets(line, sizeof line, f))
-		if (sscanf(line, "RssAnon: %ld", &kb) == 1)
-			break;
-	if (f)
-		fclose(f);
-	return kb;
-}
-
 static void begin(void)
 {
 	int go = sh->go;
@@ -206,7 +190,7 @@ static void killed(int n)
 	run_load(3 * AT_ONCE); /* what is allotted once, is */
 	fill_and_drain();
 	wait_until(slots() <= 2);
-	before_memory = memory();
+	before_memory = proc_memory(ipcd_pid);
 	before_fds = ipcd_descriptors();
 	sh->refused = 0;
 	run_load(n);
@@ -226,7 +210,7 @@ static void killed(int n)
 #ifdef __SANITIZE_ADDRESS__
 	skip("... and memory", "AddressSanitizer keeps what was freed");
 #else
-	ok(memory() < before_memory + 3000, "... and memory (%ld kB, %ld kB)", memory(), before_memory);
+	ok(proc_memory(ipcd_pid) < before_memory + 3000, "... and memory (%ld kB, %ld kB)", proc_memory(ipcd_pid), before_memory);
 #endif
 }
 

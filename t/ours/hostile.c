@@ -6,7 +6,6 @@
  *
  * T_TIMES: so many times the random parts.
  */
-#include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <pthread.h>
@@ -28,6 +27,7 @@
 #include "registry.h"
 #include "slot.h"
 #include "wait.h"
+#include "directory.h"
 #define T_WAIT 180 /* an attack may cost the daemon much processor time, of which there may be little */
 #include "proc.h"
 #include "raw_client.h"
@@ -80,31 +80,9 @@ static uint64_t rnd(void)
 static int count_dir(const char *of)
 {
 	char name[64];
-	DIR *d;
-	int n = 0;
 
 	snprintf(name, sizeof name, "/proc/%d/%s", (int)daemon_pid, of);
-	d = opendir(name);
-	while (d && readdir(d))
-		n++;
-	if (d)
-		closedir(d);
-	return n;
-}
-
-static long resident(void)
-{
-	char name[64], line[256];
-	long n = 0;
-	FILE *f;
-
-	snprintf(name, sizeof name, "/proc/%d/status", (int)daemon_pid);
-	f = fopen(name, "r");
-	while (f && fgets(line, sizeof line, f))
-		sscanf(line, "RssAnon: %ld", &n);
-	if (f)
-		fclose(f);
-	return n;
+	return directory_files(name, "");
 }
 
 static void start_daemon(void)
@@ -225,8 +203,8 @@ static bool all_well(void)
 		diag("%d descriptors, %d threads; there were %d and %d", count_dir("fd"), count_dir("task"), base_fds, base_threads);
 		w = false;
 	}
-	if (resident() > base_rss + RSS_MORE) {
-		diag("%ld KiB, there were %ld", resident(), base_rss);
+	if (proc_memory(daemon_pid) > base_rss + RSS_MORE) {
+		diag("%ld KiB, there were %ld", proc_memory(daemon_pid), base_rss);
 		w = false;
 	}
 	return w;
@@ -1063,6 +1041,17 @@ static int random_bytes(void *arg)
 	return 0;
 }
 
+/* An object of its own, at which it keeps while others call. */
+static int keep_at(enum kind kind, int nsems, void (*fn)(const struct target *))
+{
+	struct target t;
+
+	need(!make_target(&t, kind, nsems));
+	need(!attacked(&t, fn, 4));
+	end_target(&t);
+	return 0;
+}
+
 /* "There is more to do", always. */
 static void always_more(const struct target *t)
 {
@@ -1072,13 +1061,8 @@ static void always_more(const struct target *t)
 
 static int endless_cascade(void *arg)
 {
-	struct target t;
-
 	(void)arg;
-	need(!make_target(&t, KIND_SEM, 8));
-	need(!attacked(&t, always_more, 4));
-	end_target(&t);
-	return 0;
+	return keep_at(KIND_SEM, 8, always_more);
 }
 
 /* Nobody is at work, and yet it is another state from one look to the next. */
@@ -1092,13 +1076,8 @@ static void always_moving(const struct target *t)
 
 static int endless_retries(void *arg)
 {
-	struct target t;
-
 	(void)arg;
-	need(!make_target(&t, KIND_MSG, 0));
-	need(!attacked(&t, always_moving, 4));
-	end_target(&t);
-	return 0;
+	return keep_at(KIND_MSG, 0, always_moving);
 }
 
 static void gate_closed(const struct target *t)
@@ -1111,13 +1090,8 @@ static void gate_closed(const struct target *t)
 
 static int closed_gate(void *arg)
 {
-	struct target t;
-
 	(void)arg;
-	need(!make_target(&t, KIND_SEM, 2));
-	need(!attacked(&t, gate_closed, 4));
-	end_target(&t);
-	return 0;
+	return keep_at(KIND_SEM, 2, gate_closed);
 }
 
 /* Closed for another one at every look: nobody waits long enough to open it, and nobody gets through. */
@@ -1763,7 +1737,7 @@ int main(void)
 	look_up_good();
 	base_fds = count_dir("fd");
 	base_threads = count_dir("task");
-	base_rss = resident();
+	base_rss = proc_memory(daemon_pid);
 
 	attack_as(BAD, garbage, "malformed, truncated and oversized datagrams");
 	attack_as(BAD, random_requests, "random requests");
